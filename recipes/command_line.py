@@ -1,0 +1,143 @@
+"""A recipe's options: a dataclass, filled from a YAML file and from flags; flags win, unknown names are refused."""
+
+import argparse
+import dataclasses
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import yaml
+
+
+T = TypeVar("T")
+
+
+class RecipeError(ValueError):
+    """What stops a recipe before it has done any work: a paragraph that says what is wrong and what to do."""
+
+
+def parse(options: type[T], argv: list[str] | None = None) -> T:
+    """Fill `options` from `--config FILE` and flags: `--seed 1`, and for a mapping `--model.hidden_size 128`.
+
+    Values are read as YAML, so numbers, true, null and quoted strings mean the same in a file and in a flag.
+
+    Raises:
+        RecipeError: for a name that is no field (it names the nearest one), a value of the wrong type, a file that
+            cannot be read.
+    """
+    description = (sys.modules[options.__module__].__doc__ or "").strip()
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
+    for field in dataclasses.fields(options):
+        default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+        suffix = ".KEY" if isinstance(default, dict) else ""
+        help_ = f"{field.metadata.get('help', '')} (default: {default})".strip()
+        parser.add_argument(f"--{field.name}{suffix}", metavar="VALUE", help=help_.replace("%", "%%"))
+    if argv is None:
+        argv = sys.argv[1:]
+    if "-h" in argv or "--help" in argv:
+        parser.parse_args(["--help"])
+
+    flags = _flags(argv)
+    config = flags.pop("config", None)
+    values: dict[str, Any] = {}
+    for source, given in ((config, _read(config) if config else {}), ("the command line", flags)):
+        for key, value in given.items():
+            _put(options, values, key, value, source)
+    return options(**values)
+
+
+def _flags(argv: list[str]) -> dict[str, Any]:
+    """`--name value` and `--name=value`, one after the other."""
+    given, rest = {}, list(argv)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise RecipeError(f"{flag!r} is not an option: options are given as --name value. See --help.")
+        name, equals, text = flag[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise RecipeError(f"--{name} needs a value: --{name} VALUE. See --help.")
+            text = rest.pop(0)
+        given[name] = text if name == "config" else _yaml(text, f"--{name}")
+    return given
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The configuration file {path} cannot be read ({error}). Check --config.") from None
+    given = _yaml(text, path)
+    if not isinstance(given, dict):
+        raise RecipeError(f"{path} holds {type(given).__name__}, not a mapping: write one `name: value` a line.")
+    return given
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
+    # YAML 1.1 reads 1e-3 as a string, for want of a dot.
+    return _numbers(value)
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _numbers(part) for key, part in value.items()}
+    if isinstance(value, str):
+        try:
+            return float(value) if value[:1] in "+-.0123456789" and "e" in value.lower() else value
+        except ValueError:
+            return value
+    return value
+
+
+def _put(options: type, values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    name, dot, inner = str(key).partition(".")
+    fields = {field.name for field in dataclasses.fields(options)}
+    if name not in fields:
+        raise RecipeError(unknown(key, fields, source))
+    expected = get_type_hints(options)[name]
+    if dot:
+        value = {inner: value}
+    if expected is dict:
+        if not isinstance(value, dict):
+            raise RecipeError(f"{name} is {value!r} in {source}: it takes a mapping, `--{name}.KEY VALUE` as a flag.")
+        values[name] = {**values.get(name, {}), **value}
+        return
+    if dot:
+        raise RecipeError(f"--{key} in {source}: {name} takes one value, not a mapping.")
+    values[name] = _checked(name, value, expected, source)
+
+
+def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
+    kinds = get_args(expected) or (expected,)
+    if float in kinds and type(value) is int:
+        return float(value)
+    if str in kinds and type(value) in (int, float):  # a folder called 7 is still a folder
+        return str(value)
+    # `type() is` and not isinstance: True is an int to Python, but no seed.
+    if any(type(value) is kind for kind in kinds) or (value is None and type(None) in kinds):
+        return value
+    names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+    raise RecipeError(f"{name} is {value!r} ({type(value).__name__}) in {source}: it takes {names}.")
+
+
+def unknown(key: str, known: set[str], source: str) -> str:
+    """The error for a name that is none of `known`, naming the nearest one."""
+    nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)
+    return f"{key!r} in {source} is not an option. Did you mean {nearest[0]!r}? There are: {', '.join(sorted(known))}."
+
+
+def main(recipe: Callable[[list[str] | None], Any]) -> None:
+    """Run a recipe from the command line: its `RecipeError`s are printed as they are, without a traceback."""
+    try:
+        recipe(None)
+    except RecipeError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,185 @@
+"""Sentiment of film reviews (many-to-one), by any model of the zoo or of transformers.
+
+accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml
+accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml --dataset made --output_dir runs/try
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import evaluate
+import torch
+from datasets import Dataset, DatasetDict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+import rnnzoo
+from recipes import data
+from recipes.command_line import RecipeError, main, parse, unknown
+from recipes.serving import answers
+from recipes.training import Task, TrainingOptions, run, start
+
+
+# How far a probability may lie from its measured value when it is served: rounding, and nothing else.
+TOLERANCE = 1e-4
+
+
+@dataclass
+class ImdbOptions(TrainingOptions):
+    """Options of this recipe."""
+
+    task: ClassVar[str] = "imdb"
+
+
+def recipe(argv: list[str] | None = None) -> dict[str, Any]:
+    """Runs the recipe with flags as on the command line; returns what is in results.json."""
+    options = parse(ImdbOptions, argv)
+    accelerator = start(options)
+    with accelerator.main_process_first():
+        corpus = data.load("imdb", options.dataset, seed=options.seed)
+    sizes = {name: len(split) for name, split in corpus.splits.items()}
+    accelerator.print(f"data: {corpus.name}, {corpus.source}, {sizes}")
+    tokenizer, model = build(options, corpus)
+    cut = {"truncation": True, "max_length": options.max_length} if options.max_length else {}
+    task = Task(
+        name="imdb",
+        dataset={"name": corpus.name, "source": corpus.source, "splits": sizes},
+        rows=DatasetDict({name: encode(split, tokenizer, model, cut) for name, split in corpus.splits.items()}),
+        collate=partial(collate, tokenizer),
+        read=read,
+        metrics=accuracy(),
+        best="accuracy",
+        serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels, cut=cut),
+    )
+    return run(accelerator, model, tokenizer, task, options)
+
+
+def build(options: ImdbOptions, corpus: data.Corpus):
+    """The tokenizer and the model: a checkpoint's, or new ones made from the options.
+
+    Raises:
+        RecipeError: a checkpoint that cannot be loaded; options that the model or the tokenizer refuses.
+    """
+    labels = {
+        "num_labels": len(corpus.labels),
+        "id2label": dict(enumerate(corpus.labels)),
+        "label2id": {label: i for i, label in enumerate(corpus.labels)},
+    }
+    path = options.model_name_or_path
+    if path:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            model = AutoModelForSequenceClassification.from_pretrained(path, **labels, dtype=torch.float32)
+        except Exception as error:  # whatever stands in a folder that somebody names
+            raise RecipeError(
+                f"model_name_or_path {path} cannot be loaded as a text classifier with {len(corpus.labels)} labels: "
+                f"{' '.join(str(error).split())[:500]}"
+            ) from error
+        if len(tokenizer) > model.config.vocab_size:
+            raise RecipeError(
+                f"The tokenizer of {path} has {len(tokenizer)} words and its model {model.config.vocab_size} rows: "
+                "they do not belong together."
+            )
+        return tokenizer, model
+
+    fields = dict(options.model)
+    families = {family.config.model_type: family.config for family in rnnzoo.FAMILIES.values()}
+    model_type = fields.pop("model_type", None)
+    if model_type not in families:
+        raise RecipeError(
+            f"model.model_type is {model_type!r}: choose {', '.join(families)}, or give --model_name_or_path."
+        )
+    known = {"vocab_size", *families[model_type]().to_dict()}
+    for name in fields:
+        if name not in known:
+            raise RecipeError(unknown(name, known, "model"))
+    try:
+        families[model_type](**fields)  # before the tokenizer is trained
+        tokenizer = rnnzoo.train_tokenizer(corpus.splits["train"]["text"], **options.tokenizer)
+        config = AutoConfig.for_model(
+            model_type,
+            **fields,
+            **labels,
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            unk_token_id=tokenizer.unk_token_id,
+        )
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"The options under model or tokenizer were refused: {' '.join(str(error).split())}"
+        ) from error
+    return tokenizer, AutoModelForSequenceClassification.from_config(config)
+
+
+def encode(split: Dataset, tokenizer, model, cut: dict[str, Any]) -> Dataset:
+    """Texts as ids. What lies before the model's window is left out here: it would be carried along unread."""
+    ids = tokenizer(list(split["text"]), return_attention_mask=False, **cut)["input_ids"]
+    window = getattr(model.config, "window", None)
+    if window is not None:
+        ids = [row[-window:] for row in ids]
+    lengths = [len(row) for row in ids]
+    return Dataset.from_dict({"input_ids": ids, "length": lengths, "labels": list(split["label"])})
+
+
+def collate(tokenizer, rows: dict[str, list]) -> dict[str, torch.Tensor]:
+    """Columns of some rows -> padded ids, mask, labels."""
+    batch = tokenizer.pad({"input_ids": rows["input_ids"]}, return_tensors="pt")
+    return {**batch, "labels": torch.tensor(rows["labels"])}
+
+
+def read(outputs, batch: dict[str, torch.Tensor]) -> list[tuple[list[float], int]]:
+    """For each row the probabilities of the classes, and the right one."""
+    return list(zip(outputs.logits.float().softmax(-1).tolist(), batch["labels"].tolist(), strict=True))
+
+
+def accuracy():
+    """The metric, through `evaluate`, of probabilities."""
+    metric = evaluate.load(str(Path(__file__).parent / "metrics" / "accuracy.py"))
+
+    def compute(probabilities: list[list[float]], references: list[int]) -> dict[str, float]:
+        return metric.compute(predictions=[argmax(row) for row in probabilities], references=references)
+
+    return compute
+
+
+def argmax(row: list[float]) -> int:
+    """The place of the largest value."""
+    return max(range(len(row)), key=row.__getitem__)
+
+
+def serve(
+    folder: Path, predictions: list[list[float]], *, test: Dataset, rows: int, labels: list[str], cut: dict[str, Any]
+) -> dict[str, Any]:
+    """Asks the folder's pipeline for evenly spaced test rows, one by one and 32 at a time.
+
+    Raises:
+        RuntimeError: an answer differs from what was measured.
+    """
+    chosen = range(0, len(test), max(1, len(test) // rows))
+    texts, references = [test[i]["text"] for i in chosen], [test[i]["label"] for i in chosen]
+    proof = {"rows": len(chosen), "accuracy": {}, "largest_difference": 0.0}
+    for batch_size in (1, 32):
+        found = answers(folder, "text-classification", texts, batch_size, top_k=None, **cut)
+        served = [[{part["label"]: part["score"] for part in parts}[label] for label in labels] for parts in found]
+        gaps = [
+            max(abs(a - b) for a, b in zip(row, predictions[i], strict=True))
+            for row, i in zip(served, chosen, strict=True)
+        ]
+        if max(gaps) > TOLERANCE:
+            worst = gaps.index(max(gaps))
+            raise RuntimeError(
+                f"What is served is not what was measured: for test row {chosen[worst]} pipeline() at batch size "
+                f"{batch_size} gives {served[worst]}, the evaluation {predictions[chosen[worst]]}. No results.json."
+            )
+        right = sum(argmax(row) == reference for row, reference in zip(served, references, strict=True))
+        proof["accuracy"][f"batch_{batch_size}"] = right / len(chosen)
+        proof["largest_difference"] = max(proof["largest_difference"], *gaps)
+    return proof
+
+
+if __name__ == "__main__":
+    main(recipe)

@@ -1,0 +1,509 @@
+"""The one training loop, on accelerate, for every task and for any model with a Hugging Face forward, BERT included.
+
+A batch is a batch of the whole run: `batch_size` rows are shared out among the processes and, within each, among
+`gradient_accumulation_steps` passes. So a configuration trains the same model on one process and on many.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, send_to_device, set_seed
+from datasets import DatasetDict
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
+
+from recipes.card import card
+from recipes.command_line import RecipeError
+
+
+@dataclass
+class TrainingOptions:
+    """What every recipe can be told; a recipe adds its own fields, a YAML states only what differs."""
+
+    task: ClassVar[str]
+
+    output_dir: str | None = None
+    dataset: str = "auto"
+    seed: int = 0
+    model_name_or_path: str | None = None
+    model: dict = field(default_factory=dict)
+    tokenizer: dict = field(default_factory=dict)
+    max_length: int | None = None
+
+    batch_size: int = 64
+    eval_batch_size: int = 256
+    gradient_accumulation_steps: int = 1
+    num_train_epochs: int = 5
+    max_train_steps: int | None = None
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    lr_scheduler_type: str = "constant"
+    warmup_ratio: float = 0.0
+    max_grad_norm: float | None = 1.0
+    patience: int | None = None
+
+    verify_rows: int = 200
+    mixed_precision: str = "no"
+    num_threads: int | None = None
+    report_to: str = "none"
+    checkpointing_steps: int | None = None
+    resume: bool = False
+
+    def __post_init__(self):
+        """Refuses values out of range, whatever task they are for."""
+        at_least_one = (
+            "batch_size",
+            "eval_batch_size",
+            "gradient_accumulation_steps",
+            "num_train_epochs",
+            "verify_rows",
+        )
+        for name in (*at_least_one, "max_train_steps", "patience", "num_threads", "checkpointing_steps", "max_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RecipeError(f"{name} is {value}: it must be at least 1.")
+        for name, low, high in (("learning_rate", 0, math.inf), ("weight_decay", 0, math.inf), ("warmup_ratio", 0, 1)):
+            if not low <= getattr(self, name) <= high:
+                raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between {low} and {high}.")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise RecipeError(f"mixed_precision is {self.mixed_precision!r}: choose no, bf16 or fp16.")
+        if self.lr_scheduler_type not in ("constant", "linear", "cosine"):
+            raise RecipeError(f"lr_scheduler_type is {self.lr_scheduler_type!r}: choose constant, linear or cosine.")
+        if self.model_name_or_path and (self.model or self.tokenizer):
+            raise RecipeError(
+                "model_name_or_path takes a model as it was saved, with its tokenizer: leave out the options under "
+                "model and tokenizer, or leave out model_name_or_path to make a new model from them."
+            )
+        if self.output_dir is None:
+            self.output_dir = f"runs/{self.task}"
+
+
+@dataclass
+class Task:
+    """What the loop must know of a task.
+
+    Attributes:
+        name: the task's name in results.json.
+        dataset: its name, source and the sizes of its splits, for results.json.
+        rows: train, validation and test, each with columns `input_ids`, `length` and whatever `collate` needs.
+        collate: columns of some rows -> a batch for the model, `labels` included, on the CPU.
+        read: a model's outputs and its batch -> for each row what is predicted and what is right, for `metrics`.
+        metrics: all predictions, all right answers -> named numbers.
+        best: the metric on validation by which the best epoch is chosen, the larger the better.
+        serve: a saved folder and the predictions for the test split -> proof for results.json that the pipeline
+            gives the same in a fresh process; raises where it does not.
+    """
+
+    name: str
+    dataset: dict[str, Any]
+    rows: DatasetDict
+    collate: Callable[[dict[str, list]], dict[str, torch.Tensor]]
+    read: Callable[[Any, dict[str, torch.Tensor]], list[tuple[Any, Any]]]
+    metrics: Callable[[list, list], dict[str, float]]
+    best: str
+    serve: Callable[[Path, list], dict[str, Any]]
+
+
+def start(options: TrainingOptions) -> Accelerator:
+    """The accelerator, with the processes that were asked for, seeded; the folder for the results is ready.
+
+    Raises:
+        RecipeError: fewer processes than were asked for, a precision that the device lacks, a folder that cannot be
+            written.
+    """
+    check_writable(Path(options.output_dir))
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    # accelerate's plain launcher sets the meeting point of several processes, and then starts one.
+    alone = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
+    precision = options.mixed_precision
+    trackers = None if options.report_to == "none" else options.report_to
+    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=options.output_dir)
+    if alone or accelerator.num_processes != launched:
+        raise RecipeError(
+            f"Several processes were asked for, and {accelerator.num_processes} runs: on CPU, "
+            "`accelerate launch --cpu --num_processes N` starts only one. Use `ACCELERATE_USE_CPU=true accelerate "
+            "launch --multi_gpu --num_processes N -m recipes…` (the flag means several processes, GPU or not)."
+        )
+    if precision == "fp16" and accelerator.device.type == "cpu":
+        raise RecipeError("mixed_precision is fp16 on a CPU, where it is about ten times slower: use bf16 or no.")
+    if accelerator.device.type == "cpu":
+        # accelerate launch sets one thread a process unless told otherwise.
+        processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(options.num_threads or max(1, (os.cpu_count() or 1) // processes_here))
+    set_seed(options.seed)
+    return accelerator
+
+
+def check_writable(folder: Path) -> None:
+    """Makes the folder, and shows that files can be made in it, before any work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RecipeError(
+            f"output_dir {folder} cannot be written ({error.strerror}). Choose another with --output_dir."
+        ) from None
+
+
+def batches(lengths: list[int], batch_size: int, seed: int | None, epoch: int = 0) -> list[list[int]]:
+    """Row numbers in batches of rows of like length: every row once, batches as equal in size as can be.
+
+    With a seed, rows are shuffled first, sorted by length within pools of 50 batches, and the batches shuffled: a
+    function of seed and epoch alone. Without, rows are in order of length. As sizes differ by one at the most, no
+    batch is too short to be shared out among processes.
+    """
+    n = len(lengths)
+    lengths = torch.as_tensor(lengths)
+    count = math.ceil(n / batch_size)
+    if seed is None:
+        return [part.tolist() for part in lengths.argsort(stable=True).tensor_split(count)]
+    generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+    order = torch.randperm(n, generator=generator)
+    pools = [pool[lengths[pool].argsort(stable=True)] for pool in order.split(50 * batch_size)]
+    parts = torch.cat(pools).tensor_split(count)
+    return [parts[i].tolist() for i in torch.randperm(count, generator=generator)]
+
+
+def share(batch: list[int], rank: int, world: int, passes: int = 1) -> list[list[int]]:
+    """What one process has of a batch, in `passes` parts; rows are dealt like cards, so lengths stay alike."""
+    mine = batch[rank::world]
+    return [mine[i::passes] for i in range(passes) if mine[i::passes]]
+
+
+class Progress:
+    """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped."""
+
+    def __init__(self):
+        self.epoch, self.step, self.step_in_epoch = 0, 0, 0
+        self.loss_sum, self.seconds = 0.0, 0.0
+        self.history: list[dict] = []
+        self.best_epoch: int | None = None
+        self.best_weights: dict[str, torch.Tensor] = {}
+
+    def state_dict(self) -> dict:
+        """Everything, for accelerate's checkpoints."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict) -> None:
+        """The opposite."""
+        vars(self).update(state)
+
+
+def quiet(accelerator: Accelerator) -> bool | None:
+    """For tqdm: bars on the main process only, and there only on a terminal, which is what None asks for."""
+    return None if accelerator.is_main_process else True
+
+
+def count_labels(batch: dict[str, torch.Tensor]) -> int:
+    """Over how many labels a model's mean loss is taken: -100 marks those that do not count."""
+    return int((batch["labels"] != -100).sum())
+
+
+def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions) -> Progress:
+    """Trains, and leaves the model with the weights of the epoch that was best on validation.
+
+    The loss of a step is the mean over all its labels, whatever process and pass they fell to: each pass weighs its
+    own mean by its share.
+    """
+    rows, world, rank = task.rows["train"], accelerator.num_processes, accelerator.process_index
+    lengths = list(rows["length"])
+    smallest = min(map(len, batches(lengths, options.batch_size, options.seed)))
+    if smallest < world * options.gradient_accumulation_steps:
+        raise RecipeError(
+            f"A batch of {smallest} rows cannot be shared out among {world} processes with "
+            f"{options.gradient_accumulation_steps} passes each: raise batch_size."
+        )
+    steps_per_epoch = math.ceil(len(rows) / options.batch_size)
+    total_steps = min(options.num_train_epochs * steps_per_epoch, options.max_train_steps or math.inf)
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    warmup = round(options.warmup_ratio * total_steps)
+    name = "constant_with_warmup" if options.lr_scheduler_type == "constant" else options.lr_scheduler_type
+    # Not prepared: accelerate would step it once for every process, while a step here is a step of the whole run.
+    scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    progress = Progress()
+    accelerator.register_for_checkpointing(progress, scheduler)
+    if options.resume:
+        resume(accelerator, options)
+
+    bar = tqdm(total=total_steps, initial=progress.step, desc="training", disable=quiet(accelerator), leave=False)
+    while (
+        progress.epoch < options.num_train_epochs and progress.step < total_steps and not exhausted(progress, options)
+    ):
+        order = batches(lengths, options.batch_size, options.seed, progress.epoch)
+        model.train()
+        started = time.perf_counter()
+        epoch_loss = torch.tensor(progress.loss_sum, device=accelerator.device)
+        for batch in order[progress.step_in_epoch :]:
+            parts = share(batch, rank, world, options.gradient_accumulation_steps)
+            passes = [task.collate(rows[part]) for part in parts]
+            labels = [count_labels(inputs) for inputs in passes]
+            all_labels = accelerator.reduce(torch.tensor(sum(labels), device=accelerator.device), "sum")
+            step_loss = torch.zeros((), device=accelerator.device)
+            for number, (inputs, count) in enumerate(zip(passes, labels, strict=True), start=1):
+                with nullcontext() if number == len(passes) else accelerator.no_sync(model):
+                    loss = model(**send_to_device(inputs, accelerator.device)).loss * (count / all_labels)
+                    # Gradients are averaged over processes; times `world` makes that the sum that is wanted.
+                    accelerator.backward(loss * world)
+                step_loss += loss.detach()
+            if options.max_grad_norm is not None:
+                accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm)
+            optimizer.step()
+            if not accelerator.optimizer_step_was_skipped:
+                scheduler.step()
+            optimizer.zero_grad()
+
+            step_loss = accelerator.reduce(step_loss, "sum")
+            epoch_loss += step_loss
+            progress.step += 1
+            progress.step_in_epoch += 1
+            bar.update()
+            if accelerator.trackers:
+                rate = scheduler.get_last_lr()[0]
+                accelerator.log({"train_loss": step_loss.item(), "learning_rate": rate}, progress.step)
+            if progress.step == total_steps:
+                break
+            if options.checkpointing_steps and progress.step % options.checkpointing_steps == 0:
+                progress.loss_sum = epoch_loss.item()
+                progress.seconds += time.perf_counter() - started
+                checkpoint(accelerator, progress, options)
+                started = time.perf_counter()
+        progress.loss_sum = epoch_loss.item()
+        progress.seconds += time.perf_counter() - started
+        end_epoch(accelerator, model, task, options, progress)
+        checkpoint(accelerator, progress, options)
+    bar.close()
+    accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
+    return progress
+
+
+def end_epoch(accelerator, model, task: Task, options: TrainingOptions, progress: Progress) -> None:
+    """Validation; keeps the weights if they are the best so far."""
+    validation, _ = evaluate(accelerator, accelerator.unwrap_model(model), task, "validation", options)
+    record = {
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "train_loss": progress.loss_sum / max(progress.step_in_epoch, 1),
+        "validation": validation,
+        "train_seconds": round(progress.seconds, 2),
+    }
+    progress.history.append(record)
+    if progress.best_epoch is None or validation[task.best] > best(progress, task):
+        progress.best_epoch = progress.epoch + 1
+        weights = accelerator.unwrap_model(model).state_dict()
+        progress.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+    accelerator.log({f"validation_{name}": value for name, value in validation.items()}, progress.step)
+    numbers = ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if isinstance(value, float))
+    accelerator.print(f"epoch {record['epoch']}: train loss {record['train_loss']:.4f}, validation {numbers}")
+    progress.epoch += 1
+    progress.step_in_epoch, progress.loss_sum = 0, 0.0
+
+
+def best(progress: Progress, task: Task) -> float:
+    """The best value on validation so far."""
+    return progress.history[progress.best_epoch - 1]["validation"][task.best]
+
+
+def exhausted(progress: Progress, options: TrainingOptions) -> bool:
+    """Whether validation has not improved for `patience` epochs."""
+    return (
+        options.patience is not None
+        and progress.best_epoch is not None
+        and progress.epoch - progress.best_epoch >= options.patience
+    )
+
+
+@torch.no_grad()
+def evaluate(
+    accelerator: Accelerator, model: PreTrainedModel, task: Task, split: str, options: TrainingOptions
+) -> tuple[dict[str, float], list]:
+    """Metrics and loss on a split, and the prediction for each row, read once by one of the processes.
+
+    `model` is not the distributed wrapper: processes may have different numbers of batches here.
+
+    Raises:
+        RuntimeError: a row was counted twice or not at all.
+    """
+    rows, world, rank = task.rows[split], accelerator.num_processes, accelerator.process_index
+    model.eval()
+    found, loss_sum, labels = [], 0.0, 0
+    order = batches(list(rows["length"]), options.eval_batch_size, seed=None)
+    for batch in tqdm(order, desc=split, disable=quiet(accelerator), leave=False):
+        for part in share(batch, rank, world):
+            inputs = task.collate(rows[part])
+            count = count_labels(inputs)
+            outputs = model(**send_to_device(inputs, accelerator.device))
+            loss_sum, labels = loss_sum + outputs.loss.item() * count, labels + count
+            found += zip(part, task.read(outputs, inputs), strict=True)
+    found = sorted(gather_object(found), key=lambda row: row[0])
+    totals = gather_object([(loss_sum, labels)])
+    if [index for index, _ in found] != list(range(len(rows))):
+        raise RuntimeError(
+            f"{split}: {len(found)} rows came back from {world} processes, {len({i for i, _ in found})} of them "
+            f"different, where the split has {len(rows)}. The score would be wrong; nothing is written."
+        )
+    predictions, references = (list(column) for column in zip(*(pair for _, pair in found), strict=True))
+    metrics = task.metrics(predictions, references)
+    return {**metrics, "loss": sum(loss for loss, _ in totals) / sum(count for _, count in totals)}, predictions
+
+
+def checkpoint(accelerator: Accelerator, progress: Progress, options: TrainingOptions) -> None:
+    """Writes the state of the whole run beside the last one, then takes its place: there is always a whole one."""
+    folder = Path(options.output_dir) / "checkpoints"
+    unfinished, finished = folder / "unfinished", folder / f"step-{progress.step}"
+    if accelerator.is_main_process:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(finished, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(unfinished))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        unfinished.rename(finished)
+        for older in folder.glob("step-*"):
+            if older != finished:
+                shutil.rmtree(older)
+
+
+def resume(accelerator: Accelerator, options: TrainingOptions) -> None:
+    """Goes on from the newest checkpoint of `output_dir`."""
+    found = sorted((Path(options.output_dir) / "checkpoints").glob("step-*"), key=lambda p: int(p.name[5:]))
+    if not found:
+        raise RecipeError(f"resume: there is no checkpoint in {options.output_dir}/checkpoints. Start without it.")
+    accelerator.load_state(str(found[-1]))
+    accelerator.print(f"resuming from {found[-1]}")
+
+
+def run(
+    accelerator: Accelerator,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    options: TrainingOptions,
+) -> dict[str, Any]:
+    """Trains, reads the test split once, writes the folder, and returns what is in its results.json."""
+    if options.report_to != "none":
+        flat = {key: value for key, value in dataclasses.asdict(options).items() if not isinstance(value, dict)}
+        accelerator.init_trackers(f"rnnzoo-{task.name}", config={k: str(v) for k, v in flat.items()})
+    progress = train(accelerator, model, task, options)
+    # In fp32 whatever the training was in: that is how pipeline() will load it.
+    model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    test, predictions = evaluate(accelerator, model, task, "test", options)
+    results = {
+        "task": task.name,
+        "model": Path(options.output_dir).name,
+        "model_type": model.config.model_type,
+        "dataset": task.dataset,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "seed": options.seed,
+        "metrics": {"validation": progress.history[progress.best_epoch - 1]["validation"], "test": test},
+        "best_epoch": progress.best_epoch,
+        "history": progress.history,
+        "train_seconds": round(progress.seconds, 1),
+        "world_size": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "device": device_name(accelerator.device),
+        "num_threads": torch.get_num_threads(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "config": dataclasses.asdict(options),
+    }
+    accelerator.end_training()
+    if accelerator.is_main_process:
+        write(Path(options.output_dir), model, tokenizer, results, lambda folder: task.serve(folder, predictions))
+        print(f"test {results['metrics']['test']}; written to {options.output_dir}")
+    accelerator.wait_for_everyone()
+    return results
+
+
+def write(folder: Path, model, tokenizer, results: dict, serve: Callable[[Path], dict]) -> None:
+    """Model, tokenizer, card, plot, and last of all results.json: where that is, the folder is whole.
+
+    Everything is written beside the folder's old content first, and moved when `serve` has shown that the pipeline
+    on the new files gives what was measured.
+    """
+    unfinished = folder / ".unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        results["served"] = serve(unfinished)
+        (unfinished / "README.md").write_text(card(results), encoding="utf-8")
+        plot(results, unfinished / "history.png")
+        (unfinished / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        (folder / "results.json").unlink(missing_ok=True)
+        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "results.json"):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def plot(results: dict, path: Path) -> None:
+    """Learning curves: loss on train and validation, and the metric that chose the epoch."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    history = results["history"]
+    epochs = [record["epoch"] for record in history]
+    names = [name for name in history[0]["validation"] if name != "loss"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    left.plot(epochs, [record["train_loss"] for record in history], marker="o", label="train")
+    left.plot(epochs, [record["validation"]["loss"] for record in history], marker="o", label="validation")
+    left.set(xlabel="epoch", title="loss")
+    left.legend()
+    right.plot(epochs, [record["validation"][names[0]] for record in history], marker="o", label="validation")
+    right.axvline(results["best_epoch"], color="grey", linestyle=":", label="kept")
+    right.set(xlabel="epoch", title=names[0])
+    right.legend()
+    figure.suptitle(f"{results['model']} on {results['dataset']['name']}, seed {results['seed']}")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result depends on."""
+    from importlib.metadata import version
+
+    packages = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def git_commit() -> str | None:
+    """The commit that runs, with "-dirty" where files differ from it; None outside a repository."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def device_name(device: torch.device) -> str:
+    """The accelerator's name, or the processor's with its number of cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = re.findall(r"model name\s*: (.+)", info) or [platform.processor() or platform.machine()]
+    return f"{names[0]}, {os.cpu_count()} cores"

@@ -1,0 +1,91 @@
+"""rnnzoo: recurrent networks as Hugging Face models. Importing it registers the four families with the Auto classes."""
+
+from importlib.metadata import version
+from typing import NamedTuple
+
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+
+from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
+from .modeling_rnnzoo import (
+    BiRNNForSequenceClassification,
+    BiRNNModel,
+    GRUForSequenceClassification,
+    GRUModel,
+    LSTMForSequenceClassification,
+    LSTMModel,
+    RecurrentPreTrainedModel,
+    RecurrentState,
+    RNNForSequenceClassification,
+    RNNModel,
+)
+from .tokenization_rnnzoo import train_tokenizer
+
+
+__version__ = version("rnnzoo")
+
+
+class Family(NamedTuple):
+    """A configuration and the models that are made from it, by the Auto class that finds each."""
+
+    config: type[RecurrentConfig]
+    models: dict[type, type[RecurrentPreTrainedModel]]
+
+
+# Adding a family or a head means adding a row or an entry here: registration, checkpoints and tests follow from it.
+FAMILIES = {
+    "RNN": Family(
+        RNNConfig,
+        {AutoModel: RNNModel, AutoModelForSequenceClassification: RNNForSequenceClassification},
+    ),
+    "BiRNN": Family(
+        BiRNNConfig,
+        {AutoModel: BiRNNModel, AutoModelForSequenceClassification: BiRNNForSequenceClassification},
+    ),
+    "LSTM": Family(
+        LSTMConfig,
+        {AutoModel: LSTMModel, AutoModelForSequenceClassification: LSTMForSequenceClassification},
+    ),
+    "GRU": Family(
+        GRUConfig,
+        {AutoModel: GRUModel, AutoModelForSequenceClassification: GRUForSequenceClassification},
+    ),
+}
+
+
+def _register(family: Family):
+    """Makes the Auto classes find a family, and its checkpoints name all of its classes."""
+
+    def place(cls):
+        return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
+
+    AutoConfig.register(family.config.model_type, family.config)
+    family.config.register_for_auto_class()
+    auto_map = {"AutoConfig": place(family.config)}
+    auto_map |= {auto.__name__: place(model) for auto, model in family.models.items()}
+    for auto, model in family.models.items():
+        auto.register(family.config, model)
+        model.register_for_auto_class(auto.__name__)
+        model.auto_map = auto_map
+
+
+for _family in FAMILIES.values():
+    _register(_family)
+
+
+__all__ = [
+    "FAMILIES",
+    "BiRNNConfig",
+    "BiRNNForSequenceClassification",
+    "BiRNNModel",
+    "GRUConfig",
+    "GRUForSequenceClassification",
+    "GRUModel",
+    "LSTMConfig",
+    "LSTMForSequenceClassification",
+    "LSTMModel",
+    "RNNConfig",
+    "RNNForSequenceClassification",
+    "RNNModel",
+    "RecurrentState",
+    "train_tokenizer",
+]

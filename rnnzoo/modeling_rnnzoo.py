@@ -1,0 +1,395 @@
+"""The models: a recurrent backbone, the sequence classifier, and the four families as rows of data.
+
+Letters: B rows, T tokens, E width of a word vector, H width of a state, L layers, D directions, C classes.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
+from .recurrence_rnnzoo import GRU, LSTM, TANH, Cell, RaggedRows, RecurrentDirection, RecurrentLayer, Rows
+
+
+@dataclass
+class RecurrentState(ModelOutput):
+    """Where a network stands between two words: pass a `final_state` back as `initial_state` to read on.
+
+    Args:
+        h: [B, L·D, H], layer by layer, in a layer forward before backward (torch's order, batch first).
+        c: the same for the memory of an LSTM; None for the other families.
+    """
+
+    h: torch.FloatTensor | None = None
+    c: torch.FloatTensor | None = None
+
+
+@dataclass
+class RecurrentModelOutput(ModelOutput):
+    """What the backbone returns.
+
+    Args:
+        last_hidden_state: [B, T, D·H], zero where there is padding.
+        pooler_output: one vector a row, made as `config.pooling` says: [B, D·H], or [B, 3·D·H] for `concat`.
+        final_state: the state after each row's last real token (backward direction: after its first).
+        hidden_states: on request, the word vectors and the output of every layer, L + 1 tensors [B, T, ·].
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    final_state: RecurrentState | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class RecurrentClassifierOutput(ModelOutput):
+    """What the sequence classifier returns: `logits` [B, C], and `loss` where `labels` were given."""
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+
+
+def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Drops whole features of each row, [B, T, E] -> [B, T, E]: one mask for all its words (Gal & Ghahramani 2016)."""
+    if not (p and training):
+        return x
+    return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p)
+
+
+class Pooler(nn.Module):
+    """One vector a row, from its real tokens only; zero for a row that has none."""
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__()
+        self.pooling = config.pooling
+        self.num_directions = config.num_directions
+        self.output_size = config.output_size * (3 if config.pooling == "concat" else 1)
+        if config.pooling == "attention":
+            # Yang et al. 2016: a_t = softmax_t(v · tanh(W y_t + b))
+            self.projection = nn.Linear(config.output_size, config.output_size)
+            self.score = nn.Linear(config.output_size, 1, bias=False)
+
+    def forward(self, y: Tensor, h: Tensor, mask: Tensor | None) -> Tensor:
+        """y [B, T, D·H], zero in the padding; h [B, L·D, H]; mask [B, T] or None -> [B, width]."""
+        return getattr(self, self.pooling)(y, h, mask)
+
+    def last(self, y, h, mask):
+        """The top layer's states, each at its own end of the row."""
+        return h[:, -self.num_directions :].flatten(1)
+
+    def mean(self, y, h, mask):
+        """The mean over real tokens."""
+        if mask is None:
+            return y.mean(1)
+        return y.sum(1) / mask.sum(1, keepdim=True).clamp(min=1).to(y.dtype)
+
+    def max(self, y, h, mask):
+        """The largest value of each feature over real tokens."""
+        if mask is None:
+            return y.amax(1)
+        padding = (mask == 0)[..., None]
+        return y.masked_fill(padding, torch.finfo(y.dtype).min).amax(1).masked_fill(padding.all(1), 0)
+
+    def concat(self, y, h, mask):
+        """`last`, `mean` and `max` side by side (Howard & Ruder 2018)."""
+        return torch.cat([self.last(y, h, mask), self.mean(y, h, mask), self.max(y, h, mask)], dim=-1)
+
+    def attention(self, y, h, mask):
+        """A weighted mean over real tokens, the weights learned."""
+        scores = self.score(torch.tanh(self.projection(y)))  # [B, T, 1]
+        if mask is not None:
+            scores = scores.masked_fill((mask == 0)[..., None], torch.finfo(scores.dtype).min)
+        return (scores.softmax(1) * y).sum(1)
+
+
+class RecurrentPreTrainedModel(PreTrainedModel):
+    """Initialisation, loading and saving, the same for every class of the zoo."""
+
+    config: RecurrentConfig
+    base_model_prefix = "backbone"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["RecurrentLayer"]
+    _is_stateful = True
+
+    #: Auto class -> "file.Class" for every head of the family, written into each checkpoint; see `rnnzoo.FAMILIES`.
+    auto_map: ClassVar[dict[str, str]] = {}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """What each weight starts from, on construction and where a checkpoint lacks it.
+
+        | weight                        | start                                                    |
+        |-------------------------------|----------------------------------------------------------|
+        | word vectors                  | normal, standard deviation 0.05; zero for padding        |
+        | recurrent matrices and biases | see `RecurrentDirection.reset_parameters`                |
+        | dense layers                  | Xavier uniform; zero biases                              |
+        """
+        if isinstance(module, RecurrentDirection):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            table = torch.empty(module.weight.shape).normal_(std=0.05)
+            if module.padding_idx is not None:
+                table[module.padding_idx] = 0
+            init.copy_(module.weight, table.to(module.weight))
+        else:
+            super()._init_weights(module)
+
+    def save_pretrained(self, *args, **kwargs):
+        """As in transformers, with an `auto_map` that names every head of the family, not only the one saved."""
+        if self.auto_map:
+            self.config.auto_map = dict(self.auto_map)
+        return super().save_pretrained(*args, **kwargs)
+
+
+class RecurrentModel(RecurrentPreTrainedModel):
+    """Word vectors and recurrent layers; what `AutoModel` returns.
+
+    Args:
+        config: the family's configuration.
+        add_pooling_layer: False for heads that read every word; `pooler_output` is then None.
+    """
+
+    cell: ClassVar[Cell]
+
+    def __init__(self, config: RecurrentConfig, add_pooling_layer: bool = True):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        widths = [config.embedding_size] + [config.output_size] * (config.num_hidden_layers - 1)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(self.cell, width, config.hidden_size, config.bidirectional, config.recurrent_dropout)
+            for width in widths
+        )
+        self.pooler = Pooler(config) if add_pooling_layer else None
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        initial_state: RecurrentState | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> RecurrentModelOutput:
+        """Reads rows of words.
+
+        Args:
+            input_ids: [B, T]. Or `inputs_embeds`: [B, T, E], for instance one-hot rows.
+            attention_mask: [B, T], nonzero where a token is real; None: every token is.
+            initial_state: where to start from, the `final_state` of an earlier call; None: zero.
+            output_hidden_states: also return the word vectors and the output of every layer.
+
+        Raises:
+            ValueError: both or neither of `input_ids` and `inputs_embeds`, or shapes that do not fit each other.
+        """
+        check_inputs(self.config, input_ids, inputs_embeds, attention_mask)
+        input_ids, inputs_embeds, attention_mask = at_least_one_token(input_ids, inputs_embeds, attention_mask)
+        rows = Rows() if attention_mask is None else RaggedRows(attention_mask)
+        if inputs_embeds is None:
+            x = self.embed_tokens(rows.pack(input_ids[..., None])[..., 0])  # [B, T, E]
+        else:
+            x = rows.pack(inputs_embeds.to(self.dtype))
+        x = locked_dropout(x, self.config.embedding_dropout, self.training)
+
+        outputs, finals = [x], []
+        for states, layer in zip(self._states_by_layer(initial_state, x), self.layers, strict=True):
+            x = x if len(outputs) == 1 else locked_dropout(x, self.config.hidden_dropout, self.training)
+            x, final = layer(x, rows, states)
+            outputs.append(x)
+            finals.append(final)
+
+        final_state = RecurrentState(*(torch.cat(parts, dim=1) for parts in zip(*finals, strict=True)))
+        y = rows.unpack(x)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        return RecurrentModelOutput(
+            last_hidden_state=y,
+            pooler_output=None if self.pooler is None else self.pooler(y, final_state.h, attention_mask),
+            final_state=final_state,
+            hidden_states=(*(rows.unpack(out) for out in outputs[:-1]), y) if output_hidden_states else None,
+        )
+
+    def _states_by_layer(self, state: RecurrentState | None, x: Tensor) -> list[tuple[Tensor, ...]]:
+        """For each layer, one [B, D, H] per tensor of its state."""
+        L, D, H = self.config.num_hidden_layers, self.config.num_directions, self.config.hidden_size
+        if state is None:
+            return [(x.new_zeros(x.shape[0], D, H),) * self.cell.num_states] * L
+        parts = state.to_tuple()
+        expected = (x.shape[0], L * D, H)
+        if len(parts) != self.cell.num_states or any(part.shape != expected for part in parts):
+            raise ValueError(
+                f"initial_state has tensors of shapes {[tuple(part.shape) for part in parts]}; this model needs "
+                f"{self.cell.num_states} of shape {expected} (rows, layers times directions, hidden_size): pass the "
+                "final_state of a model with the same configuration and the same number of rows."
+            )
+        return list(zip(*(part.to(x.dtype).split(D, dim=1) for part in parts), strict=True))
+
+
+def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_mask):
+    """Refuses what does not fit together, before any work; [B, T] ids or [B, T, E] vectors, and a [B, T] mask.
+
+    Raises:
+        ValueError: saying which argument, its shape, and what it should be.
+    """
+    if (input_ids is None) == (inputs_embeds is None):
+        raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+    x, ndim = (input_ids, 2) if inputs_embeds is None else (inputs_embeds, 3)
+    if x.ndim != ndim or (ndim == 3 and x.shape[2] != config.embedding_size):
+        wanted = "(rows, tokens)" if ndim == 2 else f"(rows, tokens, embedding_size={config.embedding_size})"
+        name = "input_ids" if ndim == 2 else "inputs_embeds"
+        raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {wanted}.")
+    if attention_mask is not None and attention_mask.shape != x.shape[:2]:
+        raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}, the words {tuple(x.shape[:2])}.")
+
+
+def at_least_one_token(input_ids, inputs_embeds, attention_mask):
+    """A row without a token, which is what `pipeline("")` sends, becomes a row of padding."""
+    x = input_ids if inputs_embeds is None else inputs_embeds
+    if x.shape[1] > 0:
+        return input_ids, inputs_embeds, attention_mask
+    if inputs_embeds is None:
+        input_ids = x.new_zeros(x.shape[0], 1, dtype=torch.long)  # an empty list of ids arrives as floats
+    else:
+        inputs_embeds = x.new_zeros(x.shape[0], 1, x.shape[2])
+    return input_ids, inputs_embeds, x.new_zeros(x.shape[0], 1, dtype=torch.long)
+
+
+def keep_last(window: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The last `window` real tokens of each row, packed: [B, T, ·], [B, T] -> [B, min(T, window), ·] and its mask."""
+    if mask is None:
+        return x[:, -window:], None
+    rank_from_end = mask.bool().flip(1).cumsum(1).flip(1)
+    rows = RaggedRows(mask.bool() & (rank_from_end <= window))
+    return rows.pack(x)[:, :window], (~rows.padding[..., 0]).long()[:, :window]
+
+
+class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
+    """A label for a whole row (many-to-one): pooled states, dropout, one dense layer."""
+
+    backbone_class: ClassVar[type[RecurrentModel]]
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.backbone = self.backbone_class(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(self.backbone.pooler.output_size, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> RecurrentClassifierOutput:
+        """Classifies rows of words; arguments as for the backbone.
+
+        With `config.window` only the last real tokens of each row are read, and `hidden_states` are those of these
+        tokens, at the front of each row. `labels`: [B] integers, [B, C] floats for several labels at once, or [B]
+        floats for a regression; `config.problem_type` decides, or where it is None the type of the labels.
+        """
+        check_inputs(self.config, input_ids, inputs_embeds, attention_mask)
+        input_ids, inputs_embeds, attention_mask = at_least_one_token(input_ids, inputs_embeds, attention_mask)
+        window = self.config.window
+        if window is not None and inputs_embeds is None:
+            ids, attention_mask = keep_last(window, input_ids[..., None], attention_mask)
+            input_ids = ids[..., 0]
+        elif window is not None:
+            inputs_embeds, attention_mask = keep_last(window, inputs_embeds, attention_mask)
+
+        out = self.backbone(
+            input_ids, attention_mask, inputs_embeds, output_hidden_states=output_hidden_states, return_dict=True
+        )
+        logits = self.classifier(self.dropout(out.pooler_output))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
+        return RecurrentClassifierOutput(loss=loss, logits=logits, hidden_states=out.hidden_states)
+
+
+# The families. Auto classes compare configurations by name, so each family has classes of its own.
+
+
+class RNNModel(RecurrentModel):
+    """Elman network, the backbone."""
+
+    config: RNNConfig
+    cell = TANH
+
+
+class RNNForSequenceClassification(RecurrentForSequenceClassification):
+    """Elman network, a label a row."""
+
+    config: RNNConfig
+    backbone_class = RNNModel
+
+
+class BiRNNModel(RecurrentModel):
+    """Elman network in both directions, the backbone."""
+
+    config: BiRNNConfig
+    cell = TANH
+
+
+class BiRNNForSequenceClassification(RecurrentForSequenceClassification):
+    """Elman network in both directions, a label a row."""
+
+    config: BiRNNConfig
+    backbone_class = BiRNNModel
+
+
+class LSTMModel(RecurrentModel):
+    """LSTM or BiLSTM, the backbone."""
+
+    config: LSTMConfig
+    cell = LSTM
+
+
+class LSTMForSequenceClassification(RecurrentForSequenceClassification):
+    """LSTM or BiLSTM, a label a row."""
+
+    config: LSTMConfig
+    backbone_class = LSTMModel
+
+
+class GRUModel(RecurrentModel):
+    """GRU or BiGRU, the backbone."""
+
+    config: GRUConfig
+    cell = GRU
+
+
+class GRUForSequenceClassification(RecurrentForSequenceClassification):
+    """GRU or BiGRU, a label a row."""
+
+    config: GRUConfig
+    backbone_class = GRUModel
+
+
+__all__ = [
+    "BiRNNForSequenceClassification",
+    "BiRNNModel",
+    "GRUForSequenceClassification",
+    "GRUModel",
+    "LSTMForSequenceClassification",
+    "LSTMModel",
+    "RNNForSequenceClassification",
+    "RNNModel",
+    "RecurrentState",
+]
