@@ -16,6 +16,7 @@ import pyarrow.parquet
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from huggingface_hub import HfApi
 
+from recipes.command_line import RecipeError
 
 SPLITS = ("train", "validation", "test")
 # Data sets that recipes know by name: where the Hub has them, and their classes where the rows carry numbers only.
@@ -26,7 +27,7 @@ _WRITTEN_OUT = {"neg": "negative", "pos": "positive"}
 _PROBE_SECONDS = 3.0
 
 
-class DataError(ValueError):
+class DataError(RecipeError):
     """The data cannot be used as it is. The message says what is wrong, and what to do."""
 
 

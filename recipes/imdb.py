@@ -16,7 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 import rnnzoo
-from recipes import data
+from recipes import data, made
 from recipes.command_line import RecipeError, main, parse, unknown
 from recipes.serving import answers
 from recipes.training import Task, TrainingOptions, run, start
@@ -40,7 +40,8 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     with accelerator.main_process_first():
         corpus = data.load("imdb", options.dataset, seed=options.seed)
     sizes = {name: len(split) for name, split in corpus.splits.items()}
-    accelerator.print(f"data: {corpus.name}, {corpus.source}, {sizes}")
+    accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
+    accelerator.print(f"Rows: {sizes}.")
     tokenizer, model = build(options, corpus)
     cut = {"truncation": True, "max_length": options.max_length} if options.max_length else {}
     task = Task(

@@ -1,4 +1,4 @@
-"""rnnzoo: recurrent networks as Hugging Face models. Importing it registers the four families with the Auto classes."""
+"""rnnzoo: recurrent networks as Hugging Face models. Importing it makes the Auto classes know the four families."""
 
 from importlib.metadata import version
 from typing import NamedTuple

@@ -1,0 +1,24 @@
+# The commands of the README; all of them use .venv, which the first one makes.
+PYTHON ?= python3
+
+.PHONY: help demo test lint style
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "rnnzoo needs Python 3.10 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed  ## train an LSTM, evaluate it, and ask it about two reviews
+	@.venv/bin/python -m recipes.demo
+
+test: .venv/installed  ## the default test suite, offline
+	@.venv/bin/python -m pytest -q
+
+lint: .venv/installed  ## style, checked
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+style: .venv/installed  ## style, mended
+	@.venv/bin/ruff check --fix . && .venv/bin/ruff format .
