@@ -18,6 +18,7 @@ from huggingface_hub import HfApi
 
 from recipes.command_line import RecipeError
 
+
 SPLITS = ("train", "validation", "test")
 # Data sets that recipes know by name: where the Hub has them, and their classes where the rows carry numbers only.
 HUB = {"imdb": "stanfordnlp/imdb"}

@@ -4,6 +4,7 @@ accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml
 accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml --dataset made --output_dir runs/try
 """
 
+import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,17 +14,23 @@ import evaluate
 import torch
 from datasets import Dataset, DatasetDict
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedConfig
 
 import rnnzoo
 from recipes import data, made
 from recipes.command_line import RecipeError, main, parse, unknown
 from recipes.serving import answers
 from recipes.training import Task, TrainingOptions, run, start
+from rnnzoo.configuration_rnnzoo import RecurrentConfig
 
 
 # How far a probability may lie from its measured value when it is served: rounding, and nothing else.
 TOLERANCE = 1e-4
+
+NO_MAX_LENGTH = (
+    "max_length cuts texts in the tokenizer, which pipeline() would not do later. A recurrent network has no longest "
+    "text; to read only the last words of each, use --model.window N, which is saved with the model."
+)
 
 
 @dataclass
@@ -43,7 +50,9 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
     accelerator.print(f"Rows: {sizes}.")
     tokenizer, model = build(options, corpus)
-    cut = {"truncation": True, "max_length": options.max_length} if options.max_length else {}
+    # A transformer reads so many tokens and no more; pipeline() must be told so in each call.
+    limit = options.max_length or getattr(model.config, "max_position_embeddings", None)
+    cut = {"truncation": True, "max_length": limit} if limit else {}
     task = Task(
         name="imdb",
         dataset={"name": corpus.name, "source": corpus.source, "splits": sizes},
@@ -83,8 +92,12 @@ def build(options: ImdbOptions, corpus: data.Corpus):
                 f"The tokenizer of {path} has {len(tokenizer)} words and its model {model.config.vocab_size} rows: "
                 "they do not belong together."
             )
+        if options.max_length and hasattr(model.config, "window"):
+            raise RecipeError(NO_MAX_LENGTH)
         return tokenizer, model
 
+    if options.max_length:
+        raise RecipeError(NO_MAX_LENGTH)
     fields = dict(options.model)
     families = {family.config.model_type: family.config for family in rnnzoo.FAMILIES.values()}
     model_type = fields.pop("model_type", None)
@@ -92,7 +105,11 @@ def build(options: ImdbOptions, corpus: data.Corpus):
         raise RecipeError(
             f"model.model_type is {model_type!r}: choose {', '.join(families)}, or give --model_name_or_path."
         )
-    known = {"vocab_size", *families[model_type]().to_dict()}
+    # Ours alone: what transformers adds to every config, and what the tokenizer decides, is not for a recipe to set.
+    known = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
+        *(field.name for field in dataclasses.fields(PreTrainedConfig)),
+        *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
+    }
     for name in fields:
         if name not in known:
             raise RecipeError(unknown(name, known, "model"))

@@ -1,0 +1,80 @@
+"""Tables out of results.json files; reads JSON only.
+
+python -m recipes.report             writes the table of recipes/results/ into README.md
+python -m recipes.report runs/*      prints the table of any runs' folders or results.json files
+"""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "recipes" / "results"
+BEGIN, END = "<!-- begin: python -m recipes.report -->\n", "<!-- end -->\n"
+
+HEAD = """\
+| model | test accuracy, mean (lowest to highest) | seeds | parameters | seconds to train |
+|---|---|---|---|---|
+"""
+
+
+def read(paths: list[Path]) -> list[dict]:
+    """The results of some runs: files, or folders with a results.json."""
+    files = [path / "results.json" if path.is_dir() else path for path in paths]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def table(results: list[dict]) -> str:
+    """A row a model, best first, over its seeds; under it what the runs were made with.
+
+    Raises:
+        ValueError: runs of one model that differ in more than the seed, or on different data.
+    """
+    by_model = defaultdict(list)
+    for result in results:
+        by_model[result["model_type"], result["model"].removesuffix(f"-{result['seed']}")].append(result)
+    rows = []
+    for (_, name), runs in by_model.items():
+        if len({_setting(run) for run in runs}) > 1:
+            raise ValueError(f"The runs of {name} differ in more than the seed: give them different names.")
+        scores = [run["metrics"]["test"]["accuracy"] for run in runs]
+        seconds = mean(run["train_seconds"] for run in runs)
+        spread = f" ({min(scores):.4f} to {max(scores):.4f})" if len(runs) > 1 else ""
+        seeds = ", ".join(str(seed) for seed in sorted(run["seed"] for run in runs))
+        row = f"| {name} | {mean(scores):.4f}{spread} | {seeds} | {runs[0]['num_parameters']:,} | {seconds:.0f} |\n"
+        rows.append((-mean(scores), row))
+    if len({json.dumps(run["dataset"], sort_keys=True) for run in results}) > 1:
+        raise ValueError("These runs are on different data: make a table of each.")
+    dataset = results[0]["dataset"]
+    splits = ", ".join(f"{name} {size:,}" for name, size in dataset["splits"].items())
+    devices = " and ".join(sorted({run["device"] for run in results}))
+    below = f"\nData: {dataset['name']} ({splits}), from {dataset['source']}. Hardware: {devices}.\n"
+    return HEAD + "".join(row for _, row in sorted(rows)) + below
+
+
+def _setting(run: dict) -> str:
+    config = {key: value for key, value in run["config"].items() if key not in ("seed", "output_dir")}
+    return json.dumps([config, run["num_parameters"]], sort_keys=True)
+
+
+def readme(text: str, table_: str) -> str:
+    """The README's text with the table in its place."""
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + table_ + END + rest.split(END, 1)[1]
+
+
+def main(paths: list[str]) -> None:
+    """Prints the table of `paths`; without any, writes the README's."""
+    if paths:
+        print(table(read([Path(path) for path in paths])))
+        return
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    new = readme(text, table(read(sorted((RESULTS / "imdb").glob("*.json")))))
+    (ROOT / "README.md").write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
