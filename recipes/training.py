@@ -133,7 +133,14 @@ def start(options: TrainingOptions) -> Accelerator:
     alone = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
     precision = options.mixed_precision
     trackers = None if options.report_to == "none" else options.report_to
-    accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=options.output_dir)
+    try:
+        accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=options.output_dir)
+    except ValueError as error:
+        raise RecipeError(f"accelerate refuses to start: {' '.join(str(error).split())}") from error
+    if trackers and not accelerator.log_with:
+        raise RecipeError(
+            f"report_to is {trackers!r}, whose package is not installed: nothing would be recorded. pip install it."
+        )
     if alone or accelerator.num_processes != launched:
         raise RecipeError(
             f"Several processes were asked for, and {accelerator.num_processes} runs: on CPU, "
@@ -477,6 +484,8 @@ def plot(results: dict, path: Path) -> None:
     right.axvline(results["best_epoch"], color="grey", linestyle=":", label="kept")
     right.set(xlabel="epoch", title=names[0])
     right.legend()
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"{results['model']} on {results['dataset']['name']}, seed {results['seed']}")
     figure.savefig(path, dpi=100)
     plt.close(figure)

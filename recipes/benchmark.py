@@ -1,0 +1,85 @@
+"""Speed of the recurrent layers on a ragged batch: the engine beside torch's own layers on packed sequences.
+
+python -m recipes.benchmark          takes some minutes on two cores; writes recipes/results/speed.json
+"""
+
+import json
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from recipes.training import device_name, git_commit, versions
+from rnnzoo import FAMILIES
+
+
+B, T, SIZE, REPEATS = 64, 256, 128, 7
+TORCH = {"RNN": nn.RNN, "BiRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+
+
+def contenders(name: str):
+    """Two functions of (vectors, lengths, mask) for a family with two directions: packed torch, and the engine."""
+    packed = TORCH[name](SIZE, SIZE, batch_first=True, bidirectional=True)
+    config = FAMILIES[name].config(vocab_size=8, embedding_size=SIZE, hidden_size=SIZE, bidirectional=True)
+    engine = next(iter(FAMILIES[name].models.values()))(config, add_pooling_layer=False)
+
+    def run_packed(x, lengths, mask):
+        y, _ = packed(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+        return pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])[0]
+
+    def run_engine(x, lengths, mask):
+        return engine(inputs_embeds=x, attention_mask=mask).last_hidden_state
+
+    return {"packed": (packed, run_packed), "engine": (engine, run_engine)}
+
+
+def measure() -> list[dict]:
+    """Milliseconds a batch, medians; the two take turns, so that a drift of the machine meets both."""
+    torch.manual_seed(0)
+    lengths = torch.randint(T // 8, T + 1, (B,))
+    lengths[0] = T
+    mask = (torch.arange(T) < lengths[:, None]).long()
+    x = torch.randn(B, T, SIZE, requires_grad=True)
+    rows = []
+    for name in ("BiRNN", "LSTM", "GRU"):
+        for kind in ("train", "infer"):
+            both = contenders(name)
+            times = {contender: [] for contender in both}
+            for _ in range(REPEATS + 1):
+                for contender, (module, run) in both.items():
+                    module.train(kind == "train")
+                    started = time.perf_counter()
+                    with torch.set_grad_enabled(kind == "train"):
+                        y = run(x, lengths, mask)
+                    if kind == "train":
+                        y.sum().backward()
+                    times[contender].append(time.perf_counter() - started)
+            medians = {c: round(1000 * statistics.median(t[1:]), 1) for c, t in times.items()}
+            ratio = statistics.median(p / e for p, e in zip(*(t[1:] for t in times.values()), strict=True))
+            rows.append({"family": name, "kind": kind, **medians, "ratio": round(ratio, 1)})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measures, and writes the file."""
+    rows = measure()
+    result = {
+        "task": "speed",
+        "batch": {"rows": B, "tokens": T, "sizes": SIZE, "directions": 2, "precision": "fp32", "unit": "ms"},
+        "rows": rows,
+        "device": device_name(torch.device("cpu")),
+        "num_threads": torch.get_num_threads(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+    path = Path(__file__).parent / "results" / "speed.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The configurations: what they refuse and how they say it, and that JSON gives back what was saved."""
+
+import json
+from dataclasses import fields
+
+import pytest
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig
+
+from rnnzoo import FAMILIES, BiRNNConfig
+from rnnzoo.configuration_rnnzoo import RecurrentConfig
+
+
+FIELDS = {field.name for field in fields(RecurrentConfig)} - {field.name for field in fields(PreTrainedConfig)}
+
+SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window")
+DROPOUTS = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout")
+TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id")
+SWITCHES = ("bidirectional", "tie_word_embeddings")
+
+WRONG_TYPES = (
+    [(name, value) for name in SIZES + TOKENS for value in ("7", 7.0, True, [7])]
+    + [(name, value) for name in DROPOUTS for value in ("0.2", None, [0.2])]
+    + [(name, value) for name in SWITCHES for value in ("yes", 1, None)]
+    + [("pooling", value) for value in (None, 1, ["last"])]
+)
+OUT_OF_RANGE = (
+    [(name, value) for name in SIZES for value in (0, -1)]
+    + [(name, value) for name in DROPOUTS for value in (-0.1, 1, 1.5, float("nan"))]
+    + [(name, value) for name in TOKENS for value in (-1, 20)]
+    + [("pooling", "average")]
+)
+
+
+@pytest.fixture(params=FAMILIES)
+def config_class(request):
+    return FAMILIES[request.param].config
+
+
+def test_every_field_is_covered_here():
+    assert {name for name, _ in WRONG_TYPES} == FIELDS
+    assert {name for name, _ in OUT_OF_RANGE} == FIELDS - set(SWITCHES)
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES + OUT_OF_RANGE, ids=str)
+def test_refuses_a_wrong_value_and_names_it(config_class, name, value):
+    with pytest.raises(StrictDataclassError) as refusal:
+        config_class(**{"vocab_size": 20, name: value})
+    assert name in str(refusal.value)
+    assert str(value) in str(refusal.value)
+
+
+def test_refuses_a_wrong_type_later(config_class):
+    with pytest.raises(StrictDataclassError, match="hidden_size.*'64'"):
+        config_class().hidden_size = "64"
+
+
+def test_refuses_to_save_a_wrong_value(config_class, tmp_path):
+    config = config_class()
+    config.hidden_size = 0
+    with pytest.raises(StrictDataclassError, match="hidden_size=0"):
+        config.save_pretrained(tmp_path)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_refuses_a_wrong_value_from_a_file(config_class, tmp_path):
+    config_class().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"recurrent_dropout": 2}))
+    with pytest.raises(StrictDataclassError, match="recurrent_dropout=2"):
+        AutoConfig.from_pretrained(tmp_path)
+
+
+def test_refuses_a_birnn_of_one_direction():
+    with pytest.raises(StrictDataclassError, match="bidirectional=False.*RNNConfig"):
+        BiRNNConfig(bidirectional=False)
+
+
+def test_model_types_are_their_own():
+    types = [family.config.model_type for family in FAMILIES.values()]
+    assert len(set(types)) == len(types)
+    assert all(name.startswith("rnnzoo-") for name in types)
+
+
+def test_the_edges_of_every_range_are_allowed(config_class):
+    edges = dict.fromkeys(SIZES, 1) | dict.fromkeys(DROPOUTS, 0) | dict.fromkeys(TOKENS, 0)
+    config = config_class(**edges)
+    assert {name: getattr(config, name) for name in edges} == edges
+    assert config_class(**dict.fromkeys(TOKENS, None)).pad_token_id is None
+
+
+def test_json_gives_back_what_was_saved(config_class, tmp_path):
+    changes = {name: 7 for name in SIZES} | {name: 0.25 for name in DROPOUTS} | {name: 6 for name in TOKENS}
+    changes |= {"bidirectional": True, "tie_word_embeddings": True, "pooling": "concat"}
+    assert set(changes) == FIELDS
+    config = config_class(**changes, id2label={0: "bad", 1: "fair", 2: "good"}, problem_type="regression")
+    config.save_pretrained(tmp_path)
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    assert type(loaded) is config_class
+    assert {name: getattr(loaded, name) for name in FIELDS} == changes
+    assert (loaded.num_labels, loaded.id2label, loaded.problem_type) == (3, config.id2label, "regression")
+    assert {name for name in json.loads((tmp_path / "config.json").read_text()) if "direction" in name} == {
+        "bidirectional"
+    }, "what is derived from other fields is not stored"
+
+
+def test_output_is_as_wide_as_its_directions(config_class):
+    config = config_class(hidden_size=7, bidirectional=True)
+    assert (config.num_directions, config.output_size) == (2, 14)

@@ -1,0 +1,508 @@
+"""The contract of every model of the zoo, family by family and head by head: padding, pooling, saving, training.
+
+What the recurrent layers compute is in test_recurrence.py.
+"""
+
+import copy
+import json
+from typing import get_args
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+)
+from transformers.utils import ModelOutput
+
+from rnnzoo import FAMILIES
+from rnnzoo.configuration_rnnzoo import RecurrentConfig
+from rnnzoo.recurrence_rnnzoo import RecurrentDirection, RecurrentLayer
+
+
+POOLINGS = get_args(RecurrentConfig.__annotations__["pooling"])
+
+# The promise: a row's answer, in any batch.
+close = {"rtol": 1e-5, "atol": 1e-5}
+
+
+# ---------------------------------------------------------------------------------------------------- padding
+
+
+def lay_out(rows, where):
+    """Rows of ids as one batch, the padding where it is asked for and full of what must not be read."""
+    width = max(len(row) for row in rows) + 3
+    ids = torch.tensor([-100, 10**9, 0, 7])[torch.randint(4, (len(rows), width))]
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        start = {"left": width - len(row), "right": 0, "both": 2, "holes": 0}[where]
+        places = torch.randperm(width)[: len(row)].sort()[0] if where == "holes" else torch.arange(len(row)) + start
+        ids[number, places] = row
+        mask[number, places] = True
+    return ids, mask
+
+
+def vectors(model, ids, mask):
+    """The word vectors of `ids`, with NaN and infinity in the padding."""
+    x = model.get_input_embeddings()(ids.clamp(0, model.config.vocab_size - 1)).detach()
+    return torch.where(mask[..., None], x, torch.tensor([torch.nan, torch.inf])[torch.randint(2, x.shape)])
+
+
+def of_row(out, row, real):
+    """All that an output says about a row, by name; at its real tokens where there is a time axis."""
+    parts = {}
+    for name, value in out.items():
+        if isinstance(value, ModelOutput):
+            parts |= {f"{name}.{key}": tensor[row] for key, tensor in value.items()}
+        elif isinstance(value, tuple):
+            parts |= {f"{name}[{number}]": tensor[row, real] for number, tensor in enumerate(value)}
+        else:
+            parts[name] = value[row, real] if value.ndim == 3 else value[row]
+    return parts
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_row_answers_the_same_in_any_batch(head, pooling, window):
+    model = head.model(pooling=pooling, window=window, num_hidden_layers=2)
+    rows = [torch.randint(3, 20, (length,)) for length in (1, 7, 0, 4, 9, 3)]
+    # The hidden states of a window have a time axis of their own.
+    ask = {"output_hidden_states": window is None}
+    alone = [of_row(model(row[None], **ask), 0, slice(len(row))) for row in rows]
+    for where, dtype in (("left", torch.long), ("right", torch.bool), ("both", torch.float32), ("holes", torch.long)):
+        for batch in torch.randperm(len(rows)).tolist(), [2], [2, 4]:
+            ids, mask = lay_out([rows[number] for number in batch], where)
+            for given in {"input_ids": ids}, {"inputs_embeds": vectors(model, ids, mask)}:
+                out = model(**given, attention_mask=mask.to(dtype), **ask)
+                for place, number in enumerate(batch):
+                    found = of_row(out, place, mask[place])
+                    torch.testing.assert_close(found, alone[number], **close)
+                    assert all(part.isfinite().all() for part in found.values())
+
+
+def test_no_mask_means_that_every_token_is_real(head, ids):
+    model = head.model(num_hidden_layers=2)
+    for given in {"input_ids": ids}, {"inputs_embeds": model.get_input_embeddings()(ids)}:
+        for dtype in (torch.long, torch.bool, torch.float32):
+            out = model(**given, attention_mask=torch.ones(ids.shape, dtype=dtype))
+            torch.testing.assert_close(out.to_tuple(), model(**given).to_tuple(), **close)
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_an_empty_text_has_an_answer(head, pooling, window):
+    model = head.model(pooling=pooling, window=window)
+    padding = torch.zeros(2, 4, dtype=torch.long)
+    expected = model(padding, attention_mask=padding)
+    # An empty list of ids becomes integers or floats, as the caller and the version of transformers have it.
+    for given in {"input_ids": padding[:, :0]}, {"input_ids": torch.ones(2, 0)}, {"inputs_embeds": torch.ones(2, 0, 5)}:
+        for mask in None, padding[:, :0], torch.ones(2, 0):
+            found = model(**given, attention_mask=mask)
+            for row in range(2):
+                torch.testing.assert_close(of_row(found, row, slice(0)), of_row(expected, row, slice(0)), **close)
+
+
+@pytest.mark.parametrize("window", [1, 3, 50])
+def test_a_window_is_the_same_as_cutting_by_hand(classifier, window):
+    model = classifier.model(window=window, pooling="concat")
+    whole = classifier.model(pooling="concat")
+    whole.load_state_dict(model.state_dict())
+    rows = [torch.randint(3, 20, (length,)) for length in (1, 7, 4, 3)]
+    expected = torch.cat([whole(row[None, -window:]).logits for row in rows])
+    for where in ("left", "right", "both", "holes"):
+        ids, mask = lay_out(rows, where)
+        for given in {"input_ids": ids}, {"inputs_embeds": vectors(model, ids, mask)}:
+            torch.testing.assert_close(model(**given, attention_mask=mask).logits, expected, **close)
+    torch.testing.assert_close(model(rows[1][None]).logits, expected[1:2], **close)
+
+
+def last(y, h, pooler):
+    return torch.cat(list(h))
+
+
+def attention(y, h, pooler):
+    scores = [pooler.score.weight[0] @ torch.tanh(pooler.projection.weight @ t + pooler.projection.bias) for t in y]
+    return sum(weight * t for weight, t in zip(torch.stack(scores).softmax(0), y, strict=True))
+
+
+FORMULAS = {
+    "last": last,
+    "mean": lambda y, h, pooler: sum(y) / len(y),
+    "max": lambda y, h, pooler: torch.stack(list(y)).max(0).values,
+    "concat": lambda *given: torch.cat([FORMULAS[name](*given) for name in ("last", "mean", "max")]),
+    "attention": attention,
+}
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_pooling_follows_its_formula(variant, pooling, ids, mask):
+    model = variant.model(pooling=pooling)
+    found = model(ids, attention_mask=mask).pooler_output
+    for row, real in enumerate(mask.bool()):
+        expected = torch.zeros_like(found[row])
+        if real.any():
+            alone = model(ids[row : row + 1, real])
+            expected = FORMULAS[pooling](alone.last_hidden_state[0], alone.final_state.h[0], model.pooler)
+        torch.testing.assert_close(found[row], expected, **close)
+
+
+def test_one_hot_rows_are_the_same_as_ids(head, ids, mask):
+    model = head.model(embedding_size=20)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.copy_(torch.eye(20))
+    expected = model(ids, attention_mask=mask).to_tuple()
+    for one_hot in nn.functional.one_hot(ids, 20), nn.functional.one_hot(ids, 20).float():
+        torch.testing.assert_close(model(inputs_embeds=one_hot, attention_mask=mask).to_tuple(), expected, **close)
+
+
+def test_what_does_not_fit_together_is_refused(head, ids, mask):
+    model = head.model()
+    x = torch.zeros(*ids.shape, 5)
+    for given, message in (
+        ({}, "either input_ids or inputs_embeds"),
+        ({"input_ids": ids, "inputs_embeds": x}, "either input_ids or inputs_embeds"),
+        ({"input_ids": ids[0]}, r"input_ids has shape \(6,\)"),
+        ({"inputs_embeds": x[..., :4]}, r"inputs_embeds has shape \(6, 6, 4\).*embedding_size=5"),
+        ({"inputs_embeds": x[0]}, r"inputs_embeds has shape \(6, 5\)"),
+        ({"input_ids": ids, "attention_mask": mask[:, 1:]}, r"attention_mask has shape \(6, 5\).*\(6, 6\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model(**given)
+
+
+# ------------------------------------------------------------------------------------------------ initialisation
+
+
+def check_start(name, weight, model):
+    """That a weight is what `_init_weights` promises for its name."""
+    assert weight.isfinite().all(), name
+    module, _, leaf = name.rpartition(".")
+    module = model.get_submodule(module)
+    if isinstance(module, RecurrentDirection):
+        gates = dict(zip(module.cell.gates, weight.chunk(len(module.cell.gates)), strict=True))
+        for gate, part in gates.items():
+            if leaf == "weight_hh":
+                torch.testing.assert_close(part @ part.T, torch.eye(len(part)), **close)
+            elif leaf == "weight_ih":
+                check_xavier(part)
+            else:
+                open_from_the_start = gate == "forget" and leaf == "bias_ih"
+                assert torch.equal(part, torch.full_like(part, float(open_from_the_start))), f"{name}, {gate} gate"
+        parts = list(gates.values())
+        if leaf.startswith("weight"):
+            assert all(not torch.equal(part, parts[0]) for part in parts[1:]), "each gate draws its own matrix"
+    elif isinstance(module, nn.Embedding):
+        assert not weight[model.config.pad_token_id].any()
+        assert abs(weight.std() / 0.05 - 1) < 0.1
+    elif leaf == "bias":
+        assert not weight.any(), name
+    else:
+        check_xavier(weight)
+
+
+def check_xavier(weight):
+    bound = (6 / sum(weight.shape)) ** 0.5
+    assert weight.abs().max() <= bound
+    assert weight.abs().max() > 0.1 * bound
+
+
+def test_every_weight_starts_as_promised(head):
+    model = head.auto.from_config(head.config(pooling="attention", num_hidden_layers=2, vocab_size=200))
+    for name, weight in model.named_parameters():
+        check_start(name, weight, model)
+
+
+# ---------------------------------------------------------------------------------------------- saving and loading
+
+
+def test_a_checkpoint_gives_back_the_model(head, tmp_path, ids, mask):
+    model = head.model(pooling="attention", num_hidden_layers=2)
+    model.save_pretrained(tmp_path)
+    written = {file.name for file in tmp_path.iterdir()}
+    assert {name for name in written if not name.endswith(".py")} == {"config.json", "model.safetensors"}
+
+    family = FAMILIES[head.family]
+    auto_map = {"AutoConfig": f"configuration_rnnzoo.{family.config.__name__}"}
+    auto_map |= {auto.__name__: f"modeling_rnnzoo.{cls.__name__}" for auto, cls in family.models.items()}
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["auto_map"] == auto_map
+    assert {place.split(".")[0] + ".py" for place in auto_map.values()} <= written
+    assert config["architectures"] == [type(model).__name__]
+
+    loaded = head.auto.from_pretrained(tmp_path)
+    assert type(loaded) is type(model) and not loaded.training
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        loaded(ids, attention_mask=mask).to_tuple(), model(ids, attention_mask=mask).to_tuple(), **close
+    )
+
+
+def test_a_weight_that_a_checkpoint_lacks_starts_as_promised(head, tmp_path):
+    model = head.model(pooling="attention", vocab_size=200)
+    model.save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert stored.keys() == dict(model.named_parameters()).keys()
+    for missing in stored:
+        rest = {name: weight for name, weight in stored.items() if name != missing}
+        save_file(rest, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        loaded = head.auto.from_pretrained(tmp_path).state_dict()
+        check_start(missing, loaded.pop(missing), model)
+        torch.testing.assert_close(loaded, rest, rtol=0, atol=0)
+
+
+def test_backbone_and_classifier_load_each_other(classifier, tmp_path, ids):
+    model = classifier.model(pooling="attention")
+    model.save_pretrained(tmp_path / "classifier")
+    backbone = AutoModel.from_pretrained(tmp_path / "classifier")
+    torch.testing.assert_close(backbone.state_dict(), model.backbone.state_dict(), rtol=0, atol=0)
+
+    backbone.save_pretrained(tmp_path / "backbone")
+    names = {0: "bad", 1: "fair", 2: "good", 3: "great"}
+    for labels in {"num_labels": 4}, {"id2label": names, "label2id": {name: i for i, name in names.items()}}:
+        again = AutoModelForSequenceClassification.from_pretrained(
+            tmp_path / "backbone", ignore_mismatched_sizes=True, **labels
+        )
+        torch.testing.assert_close(again.backbone.state_dict(), backbone.state_dict(), rtol=0, atol=0)
+        assert again.config.num_labels == 4 and again(ids).logits.shape == (len(ids), 4)
+        for name, weight in again.classifier.named_parameters():
+            check_start(f"classifier.{name}", weight, again)
+    assert again.config.id2label == names
+    again.save_pretrained(tmp_path / "named")
+    assert AutoConfig.from_pretrained(tmp_path / "named").id2label == names
+
+
+# ------------------------------------------------------------------------------------------------------- training
+
+
+def score(out):
+    """A number that hangs on all of a model's answer."""
+    answer = out["logits"] if "logits" in out else out["pooler_output"]
+    weights = torch.randn(answer.shape, generator=torch.Generator().manual_seed(1))
+    return (answer.float() * weights).sum()
+
+
+def slopes(model, *args, **kwargs):
+    """The gradient of every parameter, by name; None where there is none."""
+    model.zero_grad()
+    score(model(*args, **kwargs)).backward()
+    return {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_every_parameter_gets_a_gradient(head, pooling, ids, mask):
+    model = head.model(pooling=pooling, num_hidden_layers=2)
+    for name, slope in slopes(model, ids, attention_mask=mask).items():
+        assert slope is not None, name
+        assert slope.isfinite().all(), name
+        # Of a recurrent matrix, all of it: a gate could be shut.
+        assert (slope != 0).all() if ".weight_hh" in name else slope.any(), name
+
+
+LOSSES = {
+    "single_label_classification": (3, torch.tensor([0, 2, 1, 1, 0, 2]), nn.functional.cross_entropy),
+    "multi_label_classification": (3, torch.eye(3).repeat(2, 1), nn.functional.binary_cross_entropy_with_logits),
+    "regression": (1, torch.arange(6.0), lambda logits, labels: nn.functional.mse_loss(logits[:, 0], labels)),
+}
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "inferred"])
+@pytest.mark.parametrize("problem", LOSSES)
+def test_loss(classifier, problem, given, ids, mask):
+    num_labels, labels, loss = LOSSES[problem]
+    model = classifier.model(num_labels=num_labels, problem_type=problem if given else None)
+    out = model(ids, attention_mask=mask, labels=labels)
+    torch.testing.assert_close(out.loss, loss(out.logits, labels))
+    assert out.logits.shape == (6, num_labels)
+
+
+# The new name is not in every version of transformers that we support.
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
+def test_gradient_checkpointing_changes_nothing(head, ids, mask):
+    dropouts = dict.fromkeys(("embedding_dropout", "hidden_dropout", "recurrent_dropout"), 0.3)
+    model = head.model(num_hidden_layers=2, **dropouts).train()
+    calls = []
+    for module in model.modules():
+        if isinstance(module, RecurrentLayer):
+            module.forward_direction.register_forward_hook(lambda *_: calls.append(1))
+    torch.manual_seed(3)
+    expected = slopes(model, ids, attention_mask=mask)
+    model.gradient_checkpointing_enable()
+    torch.manual_seed(3)
+    torch.testing.assert_close(slopes(model, ids, attention_mask=mask), expected, **close)
+    assert len(calls) == 2 + 4, "each layer is run again in the backward pass"
+
+
+def test_trainer_takes_a_step_and_evaluates(classifier, tokenizer, texts, tmp_path):
+    model = classifier.model(num_labels=2, embedding_dropout=0.1, recurrent_dropout=0.1, classifier_dropout=0.1)
+    rows = [{**tokenizer(text), "labels": number % 2} for number, text in enumerate(texts)]
+    arguments = TrainingArguments(
+        tmp_path, max_steps=1, per_device_train_batch_size=3, per_device_eval_batch_size=2, learning_rate=0.1,
+        use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
+    )  # fmt: skip
+    before = copy.deepcopy(model.state_dict())
+    trainer = Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, processing_class=tokenizer)
+    trainer.train()
+    unchanged = [name for name, weight in model.state_dict().items() if torch.equal(weight, before[name])]
+    assert not unchanged
+
+    answers = torch.from_numpy(trainer.predict(rows).predictions)
+    model.eval()
+    direct = torch.cat([model(**tokenizer([text], return_tensors="pt")).logits for text in texts])
+    torch.testing.assert_close(answers, direct, **close)
+    loss = nn.functional.cross_entropy(direct, torch.tensor([row["labels"] for row in rows]))
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(loss.item(), abs=1e-4)
+
+
+# ------------------------------------------------------------------------- what transformers' models are used for
+
+
+def test_hidden_states_are_the_words_and_every_layer(head, ids, mask):
+    model = head.model(num_hidden_layers=2)
+    out = model(ids, attention_mask=mask, output_hidden_states=True)
+    words, first, second = out.hidden_states
+    real = mask[..., None]
+    torch.testing.assert_close(words, model.get_input_embeddings()(ids) * real)
+    assert first.shape == second.shape == (*ids.shape, model.config.output_size)
+    backbone = getattr(model, "backbone", model)
+    assert torch.equal(second, backbone(ids, attention_mask=mask).last_hidden_state)
+    # The first layer's output is what a model of this layer alone gives.
+    shallow = copy.deepcopy(backbone)
+    shallow.layers = shallow.layers[:1]
+    shallow.config.num_hidden_layers = 1
+    torch.testing.assert_close(first, shallow(ids, attention_mask=mask).last_hidden_state)
+
+    assert model(ids).hidden_states is None
+    model.config.output_hidden_states = True
+    assert len(model(ids).hidden_states) == 3
+
+
+def test_a_tuple_on_request(head, ids):
+    model = head.model()
+    expected = model(ids).to_tuple()
+    found = model(ids, return_dict=False)
+    assert type(found) is tuple
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_copy_is_independent(head, ids):
+    model = head.model()
+    expected = model(ids).to_tuple()
+    other = copy.deepcopy(model)
+    torch.testing.assert_close(other(ids).to_tuple(), expected)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    torch.testing.assert_close(model(ids).to_tuple(), expected)
+    assert not torch.allclose(score(other(ids)), score(model(ids)))
+
+
+def test_functional_call_uses_the_weights_that_it_is_given(head, ids, mask):
+    model, other = head.model(), head.model()
+    expected = other(ids, attention_mask=mask).to_tuple()
+    weights = dict(other.named_parameters())
+    found = torch.func.functional_call(model, weights, (ids,), {"attention_mask": mask})
+    torch.testing.assert_close(found.to_tuple(), expected)
+
+
+@pytest.mark.filterwarnings("ignore:The new embeddings will be initialized:UserWarning")
+def test_more_words_leave_the_old_ones_alone(head, ids, mask, tmp_path):
+    model = head.model()
+    expected = model(ids, attention_mask=mask).to_tuple()
+    model.resize_token_embeddings(30)
+    torch.testing.assert_close(model(ids, attention_mask=mask).to_tuple(), expected)
+    model.save_pretrained(tmp_path)
+    loaded = head.auto.from_pretrained(tmp_path)
+    assert loaded.config.vocab_size == 30
+    torch.testing.assert_close(loaded(ids + 10).to_tuple(), model(ids + 10).to_tuple())
+
+
+def test_half_precision_stays_close(head, ids, mask):
+    """As a bf16 model and under autocast, forward and backward; padding as harmless as in fp32."""
+    model = head.model(pooling="concat", num_hidden_layers=2)
+    expected, expected_slopes = model(ids, attention_mask=mask), slopes(model, ids, attention_mask=mask)
+    near = {"rtol": 0.1, "atol": 0.1, "check_dtype": False}  # bf16 has three digits
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, found = model(ids, attention_mask=mask), slopes(model, ids, attention_mask=mask)
+    torch.testing.assert_close(out.to_tuple(), expected.to_tuple(), **near)
+    check_direction(found, expected_slopes)
+
+    model.bfloat16()
+    out = model(ids, attention_mask=mask)
+    torch.testing.assert_close(out.to_tuple(), expected.to_tuple(), **near)
+    assert score(out).isfinite() and all(part.dtype == torch.bfloat16 for part in of_row(out, 0, slice(6)).values())
+    check_direction(slopes(model, ids, attention_mask=mask), expected_slopes)
+    for row, real in enumerate(mask.bool()):
+        alone = of_row(model(ids[row : row + 1, real]), 0, slice(real.sum()))
+        torch.testing.assert_close(of_row(out, row, real), alone, **near)
+
+
+def check_direction(found, expected):
+    """That gradients point where they should; in bf16 their single numbers do not say much."""
+    for name, slope in expected.items():
+        assert found[name].isfinite().all(), name
+        assert nn.functional.cosine_similarity(found[name].float().flatten(), slope.flatten(), dim=0) > 0.97, name
+
+
+# ------------------------------------------------------------------------------------------- export and compilation
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "non-strict"])
+def test_exports_with_free_batch_and_length(head, strict, ids):
+    model = head.model(num_hidden_layers=2)
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    program = torch.export.export(model, (ids[:2],), dynamic_shapes=({**free},), strict=strict).module()
+    for rows, length in ((2, 6), (1, 1), (5, 3), (1, 40), (3, 1)):
+        ids = torch.randint(3, 20, (rows, length))
+        torch.testing.assert_close(program(ids).to_tuple(), model(ids).to_tuple(), **close)
+
+
+# torch.compile itself looks at the .grad of what is not a leaf.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_compiles_around_the_kernels(head, ids, mask):
+    model = head.model(embedding_dropout=0.3, recurrent_dropout=0.3)
+    torch.compiler.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(model, backend=counter)
+    for given in {}, {"attention_mask": mask}:
+        torch.testing.assert_close(compiled(ids, **given).to_tuple(), model(ids, **given).to_tuple(), **close)
+    model.train()
+    torch.manual_seed(3)
+    expected = slopes(model, ids, attention_mask=mask)
+    model.zero_grad()
+    torch.manual_seed(3)
+    score(compiled(ids, attention_mask=mask)).backward()
+    torch.testing.assert_close({name: p.grad for name, p in model.named_parameters()}, expected, **close)
+    assert counter.op_count > 10, "nothing was compiled"
+
+
+# ------------------------------------------------------------------------------------------------------- pipelines
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("window", [None, 3])
+def test_text_classification_pipeline_answers_as_a_direct_call(classifier, tokenizer, texts, window, batch_size):
+    model = classifier.model(window=window)
+    classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu", top_k=None)
+    for text, answer in zip(texts, classify(texts, batch_size=batch_size), strict=True):
+        expected = model(**tokenizer([text], return_tensors="pt")).logits.softmax(-1)[0].tolist()
+        found = {entry["label"]: entry["score"] for entry in answer}
+        assert [found[model.config.id2label[label]] for label in range(3)] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_feature_extraction_pipeline_answers_as_a_direct_call(variant, tokenizer, texts, batch_size):
+    model = variant.model()
+    extract = pipeline("feature-extraction", model=model, tokenizer=tokenizer, device="cpu")
+    for text, answer in zip(texts, extract(texts, batch_size=batch_size), strict=True):
+        expected = model(**tokenizer([text], return_tensors="pt")).last_hidden_state
+        padding = torch.tensor(answer)[:, expected.shape[1] :]
+        torch.testing.assert_close(torch.tensor(answer)[:, : expected.shape[1]], expected, **close)
+        assert not padding.any()
