@@ -3,10 +3,11 @@
 import argparse
 import dataclasses
 import difflib
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 import yaml
 
@@ -78,24 +79,26 @@ def _read(path: str) -> dict[str, Any]:
     return given
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars: in PyYAML's 1.1, `no` is false, 1e-3 a string, 010 eight and 2026-11-23 a date."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {}
+
+
+for _kind, _form in {
+    "null": r"null|~|",
+    "bool": r"true|false",
+    "int": r"[-+]?(?:0|[1-9][0-9]*)",
+    "float": r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_form})$"), None)
+
+
 def _yaml(text: str, where: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
-    # YAML 1.1 reads 1e-3 as a string, for want of a dot.
-    return _numbers(value)
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _numbers(part) for key, part in value.items()}
-    if isinstance(value, str):
-        try:
-            return float(value) if value[:1] in "+-.0123456789" and "e" in value.lower() else value
-        except ValueError:
-            return value
-    return value
 
 
 def _put(options: type, values: dict[str, Any], key: str, value: Any, source: str) -> None:

@@ -5,6 +5,7 @@ accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml -
 """
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -87,6 +88,11 @@ def build(options: ImdbOptions, corpus: data.Corpus):
                 f"model_name_or_path {path} cannot be loaded as a text classifier with {len(corpus.labels)} labels: "
                 f"{' '.join(str(error).split())[:500]}"
             ) from error
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            # transformers makes one up for a folder that lacks its files.
+            raise RecipeError(
+                f"model_name_or_path {path} cannot be loaded: its tokenizer has no words. Save one there too."
+            )
         if len(tokenizer) > model.config.vocab_size:
             raise RecipeError(
                 f"The tokenizer of {path} has {len(tokenizer)} words and its model {model.config.vocab_size} rows: "
@@ -110,9 +116,11 @@ def build(options: ImdbOptions, corpus: data.Corpus):
         *(field.name for field in dataclasses.fields(PreTrainedConfig)),
         *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
     }
-    for name in fields:
-        if name not in known:
-            raise RecipeError(unknown(name, known, "model"))
+    choices = set(inspect.signature(rnnzoo.train_tokenizer).parameters) - {"texts"}
+    for given, allowed, where in ((fields, known, "model"), (options.tokenizer, choices, "tokenizer")):
+        for name in given:
+            if name not in allowed:
+                raise RecipeError(unknown(name, allowed, where))
     try:
         families[model_type](**fields)  # before the tokenizer is trained
         tokenizer = rnnzoo.train_tokenizer(corpus.splits["train"]["text"], **options.tokenizer)

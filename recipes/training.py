@@ -76,9 +76,9 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RecipeError(f"{name} is {value}: it must be at least 1.")
-        for name, low, high in (("learning_rate", 0, math.inf), ("weight_decay", 0, math.inf), ("warmup_ratio", 0, 1)):
-            if not low <= getattr(self, name) <= high:
-                raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between {low} and {high}.")
+        for name, highest in (("learning_rate", 1e3), ("weight_decay", 1e3), ("warmup_ratio", 1), ("seed", 2**32 - 1)):
+            if not 0 <= getattr(self, name) <= highest:
+                raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between 0 and {highest:g}.")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
         if self.mixed_precision not in ("no", "bf16", "fp16"):
@@ -268,7 +268,9 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
             step_loss = torch.zeros((), device=accelerator.device)
             for number, (inputs, count) in enumerate(zip(passes, labels, strict=True), start=1):
                 with nullcontext() if number == len(passes) else accelerator.no_sync(model):
-                    loss = model(**send_to_device(inputs, accelerator.device)).loss * (count / all_labels)
+                    outputs = model(**send_to_device(inputs, accelerator.device))
+                    # A mean over no labels is no number; such a pass still takes part in everybody's backward.
+                    loss = outputs.loss * (count / all_labels) if count else outputs.logits.sum() * 0
                     # Gradients are averaged over processes; times `world` makes that the sum that is wanted.
                     accelerator.backward(loss * world)
                 step_loss += loss.detach()
@@ -289,7 +291,8 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
                 accelerator.log({"train_loss": step_loss.item(), "learning_rate": rate}, progress.step)
             if progress.step == total_steps:
                 break
-            if options.checkpointing_steps and progress.step % options.checkpointing_steps == 0:
+            due = options.checkpointing_steps and progress.step % options.checkpointing_steps == 0
+            if due and progress.step_in_epoch < len(order):  # the end of an epoch has one in any case
                 progress.loss_sum = epoch_loss.item()
                 progress.seconds += time.perf_counter() - started
                 checkpoint(accelerator, progress, options)
@@ -359,7 +362,8 @@ def evaluate(
             inputs = task.collate(rows[part])
             count = count_labels(inputs)
             outputs = model(**send_to_device(inputs, accelerator.device))
-            loss_sum, labels = loss_sum + outputs.loss.item() * count, labels + count
+            if count:
+                loss_sum, labels = loss_sum + outputs.loss.item() * count, labels + count
             found += zip(part, task.read(outputs, inputs), strict=True)
     found = sorted(gather_object(found), key=lambda row: row[0])
     totals = gather_object([(loss_sum, labels)])
@@ -379,11 +383,11 @@ def checkpoint(accelerator: Accelerator, progress: Progress, options: TrainingOp
     unfinished, finished = folder / "unfinished", folder / f"step-{progress.step}"
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(finished, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(unfinished))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        shutil.rmtree(finished, ignore_errors=True)  # an earlier run's
         unfinished.rename(finished)
         for older in folder.glob("step-*"):
             if older != finished:
@@ -416,7 +420,7 @@ def run(
     test, predictions = evaluate(accelerator, model, task, "test", options)
     results = {
         "task": task.name,
-        "model": Path(options.output_dir).name,
+        "model": Path(options.output_dir).resolve().name,
         "model_type": model.config.model_type,
         "dataset": task.dataset,
         "num_parameters": sum(p.numel() for p in model.parameters()),
@@ -433,11 +437,11 @@ def run(
         "git_commit": git_commit(),
         "config": dataclasses.asdict(options),
     }
-    accelerator.end_training()
     if accelerator.is_main_process:
         write(Path(options.output_dir), model, tokenizer, results, lambda folder: task.serve(folder, predictions))
         print(f"test {results['metrics']['test']}; written to {options.output_dir}")
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return results
 
 

@@ -76,7 +76,7 @@ class Pooler(nn.Module):
             self.score = nn.Linear(config.output_size, 1, bias=False)
 
     def forward(self, y: Tensor, h: Tensor, mask: Tensor | None) -> Tensor:
-        """y [B, T, D·H], zero in the padding; h [B, L·D, H]; mask [B, T] or None -> [B, width]."""
+        """y [B, T, D·H], zero in the padding; h [B, L·D, H]; mask [B, T] of bool, or None -> [B, width]."""
         return getattr(self, self.pooling)(y, h, mask)
 
     def last(self, y, h, mask):
@@ -93,7 +93,7 @@ class Pooler(nn.Module):
         """The largest value of each feature over real tokens."""
         if mask is None:
             return y.amax(1)
-        padding = (mask == 0)[..., None]
+        padding = ~mask[..., None]
         return y.masked_fill(padding, torch.finfo(y.dtype).min).amax(1).masked_fill(padding.all(1), 0)
 
     def concat(self, y, h, mask):
@@ -104,7 +104,7 @@ class Pooler(nn.Module):
         """A weighted mean over real tokens, the weights learned."""
         scores = self.score(torch.tanh(self.projection(y)))  # [B, T, 1]
         if mask is not None:
-            scores = scores.masked_fill((mask == 0)[..., None], torch.finfo(scores.dtype).min)
+            scores = scores.masked_fill(~mask[..., None], torch.finfo(scores.dtype).min)
         return (scores.softmax(1) * y).sum(1)
 
 
@@ -115,7 +115,6 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     base_model_prefix = "backbone"
     supports_gradient_checkpointing = True
     _no_split_modules = ["RecurrentLayer"]
-    _is_stateful = True
 
     #: Auto class -> "file.Class" for every head of the family, written into each checkpoint; see `rnnzoo.FAMILIES`.
     auto_map: ClassVar[dict[str, str]] = {}
@@ -196,7 +195,8 @@ class RecurrentModel(RecurrentPreTrainedModel):
         """
         check_inputs(self.config, input_ids, inputs_embeds, attention_mask)
         input_ids, inputs_embeds, attention_mask = at_least_one_token(input_ids, inputs_embeds, attention_mask)
-        rows = Rows() if attention_mask is None else RaggedRows(attention_mask)
+        real = None if attention_mask is None else attention_mask.bool()  # [B, T]
+        rows = Rows() if real is None else RaggedRows(real)
         if inputs_embeds is None:
             x = self.embed_tokens(rows.pack(input_ids[..., None])[..., 0])  # [B, T, E]
         else:
@@ -216,7 +216,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
             output_hidden_states = self.config.output_hidden_states
         return RecurrentModelOutput(
             last_hidden_state=y,
-            pooler_output=None if self.pooler is None else self.pooler(y, final_state.h, attention_mask),
+            pooler_output=None if self.pooler is None else self.pooler(y, final_state.h, real),
             final_state=final_state,
             hidden_states=(*(rows.unpack(out) for out in outputs[:-1]), y) if output_hidden_states else None,
         )
@@ -269,7 +269,10 @@ def at_least_one_token(input_ids, inputs_embeds, attention_mask):
 def keep_last(window: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """The last `window` real tokens of each row, packed: [B, T, ·], [B, T] -> [B, min(T, window), ·] and its mask."""
     if mask is None:
-        return x[:, -window:], None
+        T = x.shape[1]
+        # The slice x[:, -window:] would tie an exported program to the lengths on one side of the window.
+        kept = torch.arange(T - torch.sym_min(T, window), T, device=x.device)
+        return x.index_select(1, kept), None
     rank_from_end = mask.bool().flip(1).cumsum(1).flip(1)
     rows = RaggedRows(mask.bool() & (rank_from_end <= window))
     return rows.pack(x)[:, :window], (~rows.padding[..., 0]).long()[:, :window]

@@ -77,15 +77,14 @@ class RaggedRows(Rows):
     """A batch with padding: left, right, both, or in between, whatever stands there.
 
     Args:
-        mask: [B, T], nonzero where a token is real.
+        real: [B, T] of bool, true where a token is real.
     """
 
-    def __init__(self, mask: Tensor):
-        real = mask.bool()
+    def __init__(self, real: Tensor):
         B, T = real.shape
         lengths = real.sum(1, keepdim=True)  # [B, 1]
-        steps = torch.arange(T, device=mask.device).expand(B, T)
-        rows = torch.arange(B, device=mask.device)[:, None]
+        steps = torch.arange(T, device=real.device).expand(B, T)
+        rows = torch.arange(B, device=real.device)[:, None]
 
         # Where each token goes: real ones to the front, padding behind them, both in their old order.
         target = torch.where(real, real.cumsum(1) - 1, lengths + (~real).cumsum(1) - 1)

@@ -51,7 +51,10 @@ class Variant(NamedTuple):
 
 
 def _variants():
-    """Each family in one direction and, as "Bi…", in both, where its configuration allows it."""
+    """Each family in one direction and, as "Bi…", in both, where its configuration allows it.
+
+    An RNN in both directions has the name of a family, which then stands for it.
+    """
     variants = {}
     for family in FAMILIES:
         for bidirectional in (False, True):

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import ClassVar
 
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from datasets import Dataset, DatasetDict
 from torch import nn
 
@@ -129,8 +130,15 @@ class SmallTask(Task):
         return {"score": sum(a == b for a, b in pairs) / len(pairs)}
 
 
+def fresh_accelerator() -> None:
+    """Lets the next run of this process choose its own settings; accelerate keeps those of the first one."""
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+
 def trained(folder, task: SmallTask | None = None, dropout: float = 0.0, **options) -> SimpleNamespace:
     """Trains on the task; what came of it can be compared and saved."""
+    fresh_accelerator()
     task = task or SmallTask()
     options = SmallOptions(output_dir=str(folder), **options)
     accelerator = start(options)

@@ -14,4 +14,133 @@ from safetensors.torch import load_file
 from small_task import RUNS, SIZES, STEPS_PER_EPOCH, fresh_accelerator, gap, trained
 
 from recipes import imdb
-from recipes.training import SCHEDULES if False else RecipeError
+from recipes.made import make_reviews
+
+
+ROOT = Path(__file__).parents[1]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch"]
+
+
+def launch(*command, **environment):
+    """A command of Python's, from the repository's root, without a network or real data."""
+    fixed = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RNNZOO_DATA": ""}
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env=os.environ | fixed | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """What two processes found: for each of them its runs."""
+    folder = tmp_path_factory.mktemp("processes")
+    done = launch(*TORCHRUN, ROOT / "tests" / "small_task.py", folder, ACCELERATE_USE_CPU="true")
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = [torch.load(folder / f"process-{rank}.pt", weights_only=False) for rank in range(2)]
+    return [{name: SimpleNamespace(**run) for name, run in runs.items()} for runs in saved]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_what_one_trains(processes, tmp_path, name):
+    alone = trained(tmp_path, max_train_steps=20, **RUNS[name])
+    assert alone.world_size == 1
+    for together in (runs[name] for runs in processes):
+        assert together.world_size == 2
+        assert together.step == alone.step == 20
+        assert gap(together, alone) < 1e-5
+        for ours, theirs in zip(together.history, alone.history, strict=True):
+            assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-5)
+            assert ours["validation"] == pytest.approx(theirs["validation"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["uninterrupted", "resumed"])
+def test_two_processes_share_out_every_row_once_an_epoch(processes, name):
+    first, second = (runs[name].passes for runs in processes)
+    # The resumed run knows only of what came after its checkpoint, step 9: two batches into its second epoch.
+    start, before = (0, 0) if name == "uninterrupted" else (STEPS_PER_EPOCH - 2, 9)
+    assert len(first) == len(second) == 3 * STEPS_PER_EPOCH - before
+    for epoch in range(start, len(first), STEPS_PER_EPOCH):
+        steps = slice(epoch, epoch + STEPS_PER_EPOCH)
+        read = Counter(row for passes in (first, second) for rows in passes[steps] for row in rows)
+        assert read == Counter(range(SIZES["train"]))
+
+
+def test_two_processes_go_on_as_if_they_had_not_stopped(processes):
+    for runs in processes:
+        assert gap(runs["resumed"], runs["uninterrupted"]) == 0
+        assert runs["resumed"].history == runs["uninterrupted"].history
+
+
+# ---- the recipe ----
+
+OPTIONS = {
+    "model": {"model_type": "rnnzoo-lstm", "embedding_size": 8, "hidden_size": 8},
+    "tokenizer": {"vocab_size": 200},
+    "batch_size": 32,
+    "max_train_steps": 20,
+    "gradient_accumulation_steps": 2,
+    "eval_batch_size": 50,
+    "verify_rows": 5,
+    "num_threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """A data set whose splits are no multiples of anything."""
+    folder = tmp_path_factory.mktemp("reviews")
+    made = make_reviews()
+    for split, size in {"train": 211, "validation": 53, "test": 67}.items():
+        made[split].select(range(size)).to_parquet(folder / f"{split}.parquet")
+    return folder
+
+
+def flags(folder, reviews):
+    given = {"output_dir": str(folder), "dataset": str(reviews), **OPTIONS}
+    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
+
+
+def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
+    two, one = tmp_path / "two", tmp_path / "one"
+    done = launch(
+        *ACCELERATE,
+        *("--multi_gpu", "--num_processes", "2", "-m", "recipes.imdb"),
+        *flags(two, reviews),
+        ACCELERATE_USE_CPU="true",
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    together = json.loads((two / "results.json").read_text())
+    assert together["world_size"] == 2
+    # Said and written by one of them only.
+    assert done.stdout.count("written to") == 1
+    assert not (two / "checkpoints").exists()
+
+    monkeypatch.setattr(imdb, "serve", lambda *args, **kwargs: together["served"])  # shown in test_imdb.py
+    fresh_accelerator()
+    alone = imdb.recipe(flags(one, reviews))
+    assert alone["world_size"] == 1
+    for split in ("validation", "test"):
+        assert together["metrics"][split] == pytest.approx(alone["metrics"][split], abs=1e-5)
+        assert together["metrics"][split]["accuracy"] == alone["metrics"][split]["accuracy"]
+    ours, theirs = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
+
+
+# ---- launches that go wrong ----
+
+
+def test_a_launch_that_starts_one_process_of_two_stops(tmp_path):
+    out = tmp_path / "out"
+    done = launch(
+        *ACCELERATE,
+        *("--cpu", "--num_processes", "2", "-m", "recipes.imdb", "--dataset", "made", "--output_dir", out),
+    )
+    assert done.returncode != 0
+    assert "error: Several processes were asked for, and 1 runs" in done.stderr
+    assert "--multi_gpu --num_processes" in done.stderr
+    assert list(out.rglob("*")) == []

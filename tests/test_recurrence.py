@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnzoo import RecurrentState
-from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH
+from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, RecurrentDirection
 
 
 E, H = SMALL["embedding_size"], SMALL["hidden_size"]
@@ -223,3 +223,17 @@ def test_a_state_of_another_shape_is_refused(variant):
             model(torch.ones(2, 3, dtype=torch.long), initial_state=RecurrentState(*state))
         assert str(tuple(state[0].shape)) in str(refusal.value), what
         assert str(tuple(fitting[0].shape)) in str(refusal.value), what
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_the_operator_for_export_is_what_it_declares(variant, length):
+    """Shapes without data are those with data, and no result shares memory with an argument or another result."""
+    cell = variant.model().cell
+    part = RecurrentDirection(cell, E, H, dropout=0.0)
+    part.reset_parameters()
+    parameters = [parameter.detach() for parameter in part.parameters()]
+    state = [torch.randn(3, H) for _ in range(cell.num_states)]
+    arguments = torch.randn(3, length, E), state, parameters, cell.fused.__name__
+    torch.library.opcheck(
+        torch.ops.rnnzoo.recurrence.default, arguments, test_utils=("test_schema", "test_faketensor")
+    )
