@@ -19,6 +19,13 @@ class RecipeError(ValueError):
     """What stops a recipe before it has done any work: a paragraph that says what is wrong and what to do."""
 
 
+def option(default: Any, help: str) -> Any:
+    """A field of a recipe's options, with what `--help` says of it."""
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
 def parse(options: type[T], argv: list[str] | None = None) -> T:
     """Fill `options` from `--config FILE` and flags: `--seed 1`, and for a mapping `--model.hidden_size 128`.
 
@@ -28,21 +35,9 @@ def parse(options: type[T], argv: list[str] | None = None) -> T:
         RecipeError: for a name that is no field (it names the nearest one), a value of the wrong type, a file that
             cannot be read.
     """
-    description = (sys.modules[options.__module__].__doc__ or "").strip()
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
-    for field in dataclasses.fields(options):
-        default = field.default_factory() if field.default is dataclasses.MISSING else field.default
-        suffix = ".KEY" if isinstance(default, dict) else ""
-        help_ = f"{field.metadata.get('help', '')} (default: {default})".strip()
-        parser.add_argument(f"--{field.name}{suffix}", metavar="VALUE", help=help_.replace("%", "%%"))
-    if argv is None:
-        argv = sys.argv[1:]
+    argv = sys.argv[1:] if argv is None else argv
     if "-h" in argv or "--help" in argv:
-        parser.parse_args(["--help"])
-
+        _help(options)
     flags = _flags(argv)
     config = flags.pop("config", None)
     values: dict[str, Any] = {}
@@ -50,6 +45,21 @@ def parse(options: type[T], argv: list[str] | None = None) -> T:
         for key, value in given.items():
             _put(options, values, key, value, source)
     return options(**values)
+
+
+def _help(options: type) -> None:
+    """Prints what there is, and exits."""
+    parser = argparse.ArgumentParser(
+        description=sys.modules[options.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
+    for field in dataclasses.fields(options):
+        default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+        suffix = ".KEY" if isinstance(default, dict) else ""
+        shown = "" if default in (None, {}) else f" (default: {default})"
+        help_ = (field.metadata.get("help", "") + shown).replace("%", "%%")
+        parser.add_argument(f"--{field.name}{suffix}", metavar="VALUE", help=help_)
+    parser.parse_args(["--help"])
 
 
 def _flags(argv: list[str]) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     accelerator.print(f"Rows: {sizes}.")
     tokenizer, model = build(options, corpus)
     # A transformer reads so many tokens and no more; pipeline() must be told so in each call.
-    limit = options.max_length or getattr(model.config, "max_position_embeddings", None)
+    longest = getattr(model.config, "max_position_embeddings", None)
+    limits = [options.max_length, longest, longest and tokenizer.model_max_length]
+    limit = min((limit for limit in limits if limit), default=None)
     cut = {"truncation": True, "max_length": limit} if limit else {}
     task = Task(
         name="imdb",
@@ -116,7 +118,7 @@ def build(options: ImdbOptions, corpus: data.Corpus):
         *(field.name for field in dataclasses.fields(PreTrainedConfig)),
         *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
     }
-    choices = set(inspect.signature(rnnzoo.train_tokenizer).parameters) - {"texts"}
+    choices = set(inspect.signature(rnnzoo.train_tokenizer).parameters) - {"texts", "model_max_length"}
     for given, allowed, where in ((fields, known, "model"), (options.tokenizer, choices, "tokenizer")):
         for name in given:
             if name not in allowed:

@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
 from recipes.card import card
-from recipes.command_line import RecipeError
+from recipes.command_line import RecipeError, option
 
 
 @dataclass
@@ -36,49 +36,44 @@ class TrainingOptions:
 
     task: ClassVar[str]
 
-    output_dir: str | None = None
-    dataset: str = "auto"
-    seed: int = 0
-    model_name_or_path: str | None = None
-    model: dict = field(default_factory=dict)
-    tokenizer: dict = field(default_factory=dict)
-    max_length: int | None = None
+    output_dir: str | None = option(None, "where everything is written (default: runs/TASK)")
+    dataset: str = option("auto", "auto, made, a folder, or the id of a data set on the Hub; see recipes/data.py")
+    seed: int = option(0, "of weights, dropout, order and the cut of the validation split")
+    model_name_or_path: str | None = option(None, "go on from this checkpoint, instead of making a new model")
+    model: dict = option({}, "a field of a new model's configuration, and model_type")
+    tokenizer: dict = option({}, "an argument of rnnzoo.train_tokenizer, for a new model")
+    max_length: int | None = option(None, "cut texts to so many tokens; for transformers, which must")
 
-    batch_size: int = 64
-    eval_batch_size: int = 256
-    gradient_accumulation_steps: int = 1
-    num_train_epochs: int = 5
-    max_train_steps: int | None = None
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    lr_scheduler_type: str = "constant"
-    warmup_ratio: float = 0.0
-    max_grad_norm: float | None = 1.0
-    patience: int | None = None
+    batch_size: int = option(64, "rows in a step, over all processes and passes together")
+    eval_batch_size: int = option(256, "rows read at a time in evaluation, over all processes")
+    gradient_accumulation_steps: int = option(1, "passes in which a process reads its share of a batch")
+    num_train_epochs: int = option(5, "epochs, at the most")
+    max_train_steps: int | None = option(None, "steps, at the most")
+    learning_rate: float = option(1e-3, "of Adam, at its highest")
+    weight_decay: float = option(0.0, "decoupled, as in AdamW")
+    lr_scheduler_type: str = option("constant", "constant, linear or cosine, after the warm-up")
+    warmup_ratio: float = option(0.0, "share of the steps in which the learning rate rises")
+    max_grad_norm: float | None = option(1.0, "longer gradients are cut to this norm; null for none")
+    patience: int | None = option(None, "stop after so many epochs without a better validation score")
 
-    verify_rows: int = 200
-    mixed_precision: str = "no"
-    num_threads: int | None = None
-    report_to: str = "none"
-    checkpointing_steps: int | None = None
-    resume: bool = False
+    verify_rows: int = option(200, "test rows for which pipeline() must answer as was measured")
+    mixed_precision: str = option("no", "of training: no, bf16 or fp16; evaluation on test is in fp32")
+    num_threads: int | None = option(None, "CPU threads of a process (default: the cores, shared out)")
+    report_to: str = option("none", "a tracker of accelerate: tensorboard, wandb, ...")
+    checkpointing_steps: int | None = option(None, "checkpoint every so many steps, besides every epoch")
+    resume: bool = option(False, "go on from the newest checkpoint in output_dir")
 
     def __post_init__(self):
         """Refuses values out of range, whatever task they are for."""
-        at_least_one = (
-            "batch_size",
-            "eval_batch_size",
-            "gradient_accumulation_steps",
-            "num_train_epochs",
-            "verify_rows",
-        )
-        for name in (*at_least_one, "max_train_steps", "patience", "num_threads", "checkpointing_steps", "max_length"):
+        sizes = ("batch_size", "eval_batch_size", "gradient_accumulation_steps", "num_train_epochs", "verify_rows")
+        for name in (*sizes, "max_train_steps", "patience", "num_threads", "checkpointing_steps", "max_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RecipeError(f"{name} is {value}: it must be at least 1.")
-        for name, highest in (("learning_rate", 1e3), ("weight_decay", 1e3), ("warmup_ratio", 1), ("seed", 2**32 - 1)):
+        highest_of = {"learning_rate": 1000, "weight_decay": 1000, "warmup_ratio": 1, "seed": 2**32 - 1}
+        for name, highest in highest_of.items():
             if not 0 <= getattr(self, name) <= highest:
-                raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between 0 and {highest:g}.")
+                raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between 0 and {highest}.")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
         if self.mixed_precision not in ("no", "bf16", "fp16"):

@@ -268,11 +268,12 @@ def at_least_one_token(input_ids, inputs_embeds, attention_mask):
 
 def keep_last(window: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """The last `window` real tokens of each row, packed: [B, T, ·], [B, T] -> [B, min(T, window), ·] and its mask."""
+    if torch.compiler.is_exporting():
+        # Which of T and window is smaller would be settled by the example; padding in front settles it for every T.
+        mask = x.new_ones(x.shape[:2], dtype=torch.long) if mask is None else mask
+        x, mask = (torch.cat([part.new_zeros(part.shape[0], window, *part.shape[2:]), part], 1) for part in (x, mask))
     if mask is None:
-        T = x.shape[1]
-        # The slice x[:, -window:] would tie an exported program to the lengths on one side of the window.
-        kept = torch.arange(T - torch.sym_min(T, window), T, device=x.device)
-        return x.index_select(1, kept), None
+        return x[:, -window:], None
     rank_from_end = mask.bool().flip(1).cumsum(1).flip(1)
     rows = RaggedRows(mask.bool() & (rank_from_end <= window))
     return rows.pack(x)[:, :window], (~rows.padding[..., 0]).long()[:, :window]
@@ -285,7 +286,6 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
 
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
-        self.num_labels = config.num_labels
         self.backbone = self.backbone_class(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(self.backbone.pooler.output_size, config.num_labels)

@@ -107,7 +107,8 @@ class RaggedRows(Rows):
         return _take(x, self._flip)
 
     def last(self, x: Tensor, otherwise: Tensor) -> Tensor:
-        return torch.where(self._empty, otherwise, x.flatten(0, 1).index_select(0, self._last))
+        # Under autocast x has another type than the state that the row began with.
+        return torch.where(self._empty, otherwise.to(x.dtype), x.flatten(0, 1).index_select(0, self._last))
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:
@@ -190,8 +191,8 @@ def run_fused(
 # torch.compile would unroll the kernel into T steps: it compiles what is around it instead.
 @torch.compiler.disable
 def _run_fused(fused, x, state, parameters):
-    if torch.is_autocast_enabled(x.device.type):
-        # autocast casts what enters single matrix products, and the kernels refuse a mixture.
+    if torch.is_autocast_enabled(x.device.type) and x.dtype is not torch.float64:
+        # autocast casts what enters single matrix products (but no doubles), and the kernels refuse a mixture.
         dtype = torch.get_autocast_dtype(x.device.type)
         x, state, parameters = x.to(dtype), [s.to(dtype) for s in state], [p.to(dtype) for p in parameters]
     hx = tuple(part[None].contiguous() for part in state)
@@ -205,8 +206,9 @@ def _run_fused(fused, x, state, parameters):
 # of its own the kernel stays whole, and both batch and length stay free; the exported program needs `import rnnzoo`.
 @torch.library.custom_op("rnnzoo::recurrence", mutates_args=())
 def _recurrence(x: Tensor, state: list[Tensor], parameters: list[Tensor], kernel: str) -> list[Tensor]:
-    # An operator's results must not share memory, the kernels' may.
-    return [part.clone() for part in _run_fused(getattr(torch, kernel), x, state, parameters)]
+    # An operator's results must not share memory, and must lie there as declared below.
+    results = _run_fused(getattr(torch, kernel), x, state, parameters)
+    return [part.clone(memory_format=torch.contiguous_format) for part in results]
 
 
 @_recurrence.register_fake

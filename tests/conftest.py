@@ -128,3 +128,11 @@ def tokenizer():
     from rnnzoo import train_tokenizer
 
     return train_tokenizer(TEXTS, vocab_size=SMALL["vocab_size"])
+
+
+def pytest_collection_modifyitems(items):
+    """Tests on the real data sets need a folder that has them."""
+    if not os.environ.get("RNNZOO_DATA"):
+        for item in items:
+            if "realdata" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="RNNZOO_DATA is not set"))

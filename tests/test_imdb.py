@@ -136,8 +136,8 @@ def test_results_hold_what_the_design_promises(written):
 
 
 def test_training_trains(written):
-    # Half of the made set's test rows are of each class, and a bag of words cannot come far above 0.7.
-    assert written[1]["metrics"]["test"]["accuracy"] > 0.65
+    # Half of the made set's test rows are of each class, and a bag of words stays near 0.7.
+    assert written[1]["metrics"]["test"]["accuracy"] > 0.8
     assert written[1]["history"][-1]["train_loss"] < written[1]["history"][0]["train_loss"]
 
 
