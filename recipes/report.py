@@ -1,6 +1,6 @@
 """Tables out of results.json files; reads JSON only.
 
-python -m recipes.report             writes the table of recipes/results/ into README.md
+python -m recipes.report             writes the tables of recipes/results/ into README.md
 python -m recipes.report runs/*      prints the table of any runs' folders or results.json files
 """
 
@@ -13,7 +13,7 @@ from statistics import mean
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "recipes" / "results"
-BEGIN, END = "<!-- begin: python -m recipes.report -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- {}: written by python -m recipes.report -->\n", "<!-- end -->\n"
 
 HEAD = """\
 | model | test accuracy, mean (lowest to highest) | seeds | parameters | seconds to train |
@@ -60,10 +60,28 @@ def _setting(run: dict) -> str:
     return json.dumps([config, run["num_parameters"]], sort_keys=True)
 
 
-def readme(text: str, table_: str) -> str:
-    """The README's text with the table in its place."""
-    before, rest = text.split(BEGIN)
-    return before + BEGIN + table_ + END + rest.split(END, 1)[1]
+def speed(result: dict) -> str:
+    """The table of recipes/benchmark.py."""
+    lines = [
+        f"| {row['family']} | {row['kind']} | {row['packed']:.0f} | {row['engine']:.0f} | {row['ratio']:.1f} |\n"
+        for row in result["rows"]
+    ]
+    head = "| two directions | | packed, ms | engine, ms | packed / engine |\n|---|---|---|---|---|\n"
+    return head + "".join(lines) + f"\nHardware: {result['device']}, {result['num_threads']} threads.\n"
+
+
+def readme(text: str, tables: dict[str, str]) -> str:
+    """The README's text with each table in its place."""
+    for name, table_ in tables.items():
+        before, rest = text.split(BEGIN.format(name))
+        text = before + BEGIN.format(name) + table_ + END + rest.split(END, 1)[1]
+    return text
+
+
+def tables() -> dict[str, str]:
+    """What the README shows, from what is committed."""
+    runs = read(sorted((RESULTS / "imdb").glob("*.json")))
+    return {"imdb": table(runs), "speed": speed(*read([RESULTS / "speed.json"]))}
 
 
 def main(paths: list[str]) -> None:
@@ -72,8 +90,7 @@ def main(paths: list[str]) -> None:
         print(table(read([Path(path) for path in paths])))
         return
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    new = readme(text, table(read(sorted((RESULTS / "imdb").glob("*.json")))))
-    (ROOT / "README.md").write_text(new, encoding="utf-8")
+    (ROOT / "README.md").write_text(readme(text, tables()), encoding="utf-8")
 
 
 if __name__ == "__main__":
