@@ -1,4 +1,4 @@
-"""Speed of the recurrent layers on a ragged batch: the engine beside torch's own layers on packed sequences.
+"""Speed: the engine beside torch's own layers on packed sequences, and a classifier on one text at a time.
 
 python -m recipes.benchmark          takes some minutes on two cores; writes recipes/results/speed.json
 """
@@ -11,20 +11,21 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from recipes.training import device_name, git_commit, versions
 from rnnzoo import FAMILIES
 
 
 B, T, SIZE, REPEATS = 64, 256, 128, 7
-TORCH = {"RNN": nn.RNN, "BiRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+TORCH = {"BiRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 
 
 def contenders(name: str):
     """Two functions of (vectors, lengths, mask) for a family with two directions: packed torch, and the engine."""
     packed = TORCH[name](SIZE, SIZE, batch_first=True, bidirectional=True)
     config = FAMILIES[name].config(vocab_size=8, embedding_size=SIZE, hidden_size=SIZE, bidirectional=True)
-    engine = next(iter(FAMILIES[name].models.values()))(config, add_pooling_layer=False)
+    engine = FAMILIES[name].models[AutoModel](config, add_pooling_layer=False)
 
     def run_packed(x, lengths, mask):
         y, _ = packed(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
@@ -44,7 +45,7 @@ def measure() -> list[dict]:
     mask = (torch.arange(T) < lengths[:, None]).long()
     x = torch.randn(B, T, SIZE, requires_grad=True)
     rows = []
-    for name in ("BiRNN", "LSTM", "GRU"):
+    for name in TORCH:
         for kind in ("train", "infer"):
             both = contenders(name)
             times = {contender: [] for contender in both}
@@ -64,6 +65,26 @@ def measure() -> list[dict]:
     return rows
 
 
+def latency() -> dict[str, float]:
+    """Milliseconds for one text of 100 words through a classifier of the book's size, median, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    ids = torch.randint(3, 2503, (1, 100))
+    found = {}
+    for name, family in FAMILIES.items():
+        config = family.config(vocab_size=2503, embedding_size=128, hidden_size=64)
+        model = family.models[AutoModelForSequenceClassification](config).eval()
+        times = []
+        with torch.inference_mode():
+            for _ in range(220):
+                started = time.perf_counter()
+                model(ids, attention_mask=torch.ones_like(ids))
+                times.append(time.perf_counter() - started)
+        found[name] = round(1000 * statistics.median(times[20:]), 2)
+    torch.set_num_threads(threads)
+    return found
+
+
 def main() -> None:
     """Measures, and writes the file."""
     rows = measure()
@@ -71,6 +92,7 @@ def main() -> None:
         "task": "speed",
         "batch": {"rows": B, "tokens": T, "sizes": SIZE, "directions": 2, "precision": "fp32", "unit": "ms"},
         "rows": rows,
+        "latency": latency(),
         "device": device_name(torch.device("cpu")),
         "num_threads": torch.get_num_threads(),
         "versions": versions(),

@@ -16,8 +16,8 @@ A `{model_type}` of {num_parameters:,} parameters for {task_name}, trained with 
 | test | {test} |
 
 Data: {dataset[name]}, from: {dataset[source]}; rows: {splits}.{warning}
-Trained with seed {seed} in {train_seconds:.0f} s on {device} ({world_size} process(es), precision
-{mixed_precision}); the weights are those of epoch {best_epoch}, the best on validation. The test split was read once.
+Trained with seed {seed} in {train_seconds:.0f} s (validation not counted) on {device}; processes: {world_size}, mixed
+precision: {mixed_precision}. The weights are those of epoch {best_epoch}, the best on validation. The test split was read once.
 `pipeline()` on this folder, in a process of its own, gave the same probabilities as the evaluation on
 {served[rows]} test rows (largest difference {served[largest_difference]:.1e}).
 
@@ -38,8 +38,7 @@ Everything that was run, and with which versions, is in `results.json`.
 """
 
 MADE = """
-**This is not the data set of that name: its texts were made by a small grammar, and its scores say nothing about real
-reviews.**
+**This is not IMDB: the texts were made by a small grammar, and the scores say nothing about real reviews.**
 """
 
 
@@ -51,14 +50,13 @@ def card(results: dict) -> str:
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag=tag,
-        license="apache-2.0",
-        language="en",
+        language="en" if dataset["name"] in ("imdb", "made") else None,
         tags=["rnnzoo", results["model_type"]],
         model_name=results["model"],
         eval_results=[
             EvalResult(
                 task_type=tag,
-                dataset_type=dataset["name"],
+                dataset_type=dataset["source"].removeprefix("Hub: ").replace("$RNNZOO_DATA/", ""),
                 dataset_name=f"{dataset['name']} ({dataset['source']})",
                 dataset_split="test",
                 metric_type=name,
@@ -69,7 +67,7 @@ def card(results: dict) -> str:
     )
     names = list(metrics["test"])
     text = TEXT.format(
-        **{**results, "model": results["model"]},
+        **results,
         task_name=task_name.lower(),
         pipeline_tag=tag,
         names=" | ".join(names),

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class RecipeError(ValueError):
-    """What stops a recipe before it has done any work: a paragraph that says what is wrong and what to do."""
+    """What stops a recipe, as early as it can be seen: a paragraph that says what is wrong and what to do."""
 
 
 def option(default: Any, help: str) -> Any:
@@ -144,8 +144,9 @@ def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
 
 def unknown(key: str, known: set[str], source: str) -> str:
     """The error for a name that is none of `known`, naming the nearest one."""
-    nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.0)
-    return f"{key!r} in {source} is not an option. Did you mean {nearest[0]!r}? There are: {', '.join(sorted(known))}."
+    nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.4)
+    guess = f"Did you mean {nearest[0]!r}? " if nearest else ""
+    return f"{key!r} in {source} is not an option. {guess}There are: {', '.join(sorted(known))}."
 
 
 def main(recipe: Callable[[list[str] | None], Any]) -> None:

@@ -9,6 +9,7 @@ from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
 from recipes import data
+from recipes.command_line import main
 
 
 FOLDER = Path("runs/demo")
@@ -18,7 +19,7 @@ REVIEWS = {
 }
 
 
-def demo() -> None:
+def demo(argv: list[str] | None = None) -> None:
     """Trains on the first data that can be reached: $RNNZOO_DATA, the Hub, else the made set."""
     if data.reachable("imdb"):
         options = ["--config", "recipes/configs/imdb/book-lstm.yaml"]
@@ -40,4 +41,4 @@ def demo() -> None:
 
 
 if __name__ == "__main__":
-    demo()
+    main(demo)

@@ -16,7 +16,13 @@ def answers(folder: Path, task: str, texts: list[str], batch_size: int, **option
     """
     with tempfile.TemporaryDirectory() as exchange:
         question, answer = Path(exchange, "question.json"), Path(exchange, "answer.json")
-        asked = {"folder": str(folder), "task": task, "texts": texts, "batch_size": batch_size, "options": options}
+        asked = {
+            "folder": str(folder.resolve()),
+            "task": task,
+            "texts": texts,
+            "batch_size": batch_size,
+            "options": options,
+        }
         question.write_text(json.dumps(asked), encoding="utf-8")
         command = [sys.executable, "-m", "recipes.serving", str(question), str(answer)]
         done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)

@@ -1,7 +1,8 @@
 """The one training loop, on accelerate, for every task and for any model with a Hugging Face forward, BERT included.
 
 A batch is a batch of the whole run: `batch_size` rows are shared out among the processes and, within each, among
-`gradient_accumulation_steps` passes. So a configuration trains the same model on one process and on many.
+`gradient_accumulation_steps` passes. So a configuration trains the same model on one process and on many, up to
+rounding and the draws of dropout.
 """
 
 import dataclasses
@@ -16,12 +17,13 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, send_to_device, set_seed
+from accelerate.utils import InitProcessGroupKwargs, gather_object, send_to_device, set_seed
 from datasets import DatasetDict
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
@@ -57,7 +59,7 @@ class TrainingOptions:
     patience: int | None = option(None, "stop after so many epochs without a better validation score")
 
     verify_rows: int = option(200, "test rows for which pipeline() must answer as was measured")
-    mixed_precision: str = option("no", "of training: no, bf16 or fp16; evaluation on test is in fp32")
+    mixed_precision: str | None = option(None, "of training: no, bf16, fp16 (default: as accelerate is told)")
     num_threads: int | None = option(None, "CPU threads of a process (default: the cores, shared out)")
     report_to: str = option("none", "a tracker of accelerate: tensorboard, wandb, ...")
     checkpointing_steps: int | None = option(None, "checkpoint every so many steps, besides every epoch")
@@ -76,7 +78,7 @@ class TrainingOptions:
                 raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between 0 and {highest}.")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
-        if self.mixed_precision not in ("no", "bf16", "fp16"):
+        if self.mixed_precision not in (None, "no", "bf16", "fp16"):
             raise RecipeError(f"mixed_precision is {self.mixed_precision!r}: choose no, bf16 or fp16.")
         if self.lr_scheduler_type not in ("constant", "linear", "cosine"):
             raise RecipeError(f"lr_scheduler_type is {self.lr_scheduler_type!r}: choose constant, linear or cosine.")
@@ -126,10 +128,15 @@ def start(options: TrainingOptions) -> Accelerator:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     # accelerate's plain launcher sets the meeting point of several processes, and then starts one.
     alone = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
-    precision = options.mixed_precision
     trackers = None if options.report_to == "none" else options.report_to
     try:
-        accelerator = Accelerator(mixed_precision=precision, log_with=trackers, project_dir=options.output_dir)
+        accelerator = Accelerator(
+            mixed_precision=options.mixed_precision,
+            log_with=trackers,
+            project_dir=options.output_dir,
+            # The others wait while the main process shows what is served.
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
+        )
     except ValueError as error:
         raise RecipeError(f"accelerate refuses to start: {' '.join(str(error).split())}") from error
     if trackers and not accelerator.log_with:
@@ -142,14 +149,19 @@ def start(options: TrainingOptions) -> Accelerator:
             "`accelerate launch --cpu --num_processes N` starts only one. Use `ACCELERATE_USE_CPU=true accelerate "
             "launch --multi_gpu --num_processes N -m recipes…` (the flag means several processes, GPU or not)."
         )
-    if precision == "fp16" and accelerator.device.type == "cpu":
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise RecipeError("mixed_precision is fp16 on a CPU, where it is about ten times slower: use bf16 or no.")
     if accelerator.device.type == "cpu":
         # accelerate launch sets one thread a process unless told otherwise.
         processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(options.num_threads or max(1, (os.cpu_count() or 1) // processes_here))
+        torch.set_num_threads(options.num_threads or max(1, cores() // processes_here))
     set_seed(options.seed)
     return accelerator
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_writable(folder: Path) -> None:
@@ -193,7 +205,8 @@ def share(batch: list[int], rank: int, world: int, passes: int = 1) -> list[list
 class Progress:
     """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped."""
 
-    def __init__(self):
+    def __init__(self, settings: dict[str, Any]):
+        self.settings = settings
         self.epoch, self.step, self.step_in_epoch = 0, 0, 0
         self.loss_sum, self.seconds = 0.0, 0.0
         self.history: list[dict] = []
@@ -242,10 +255,15 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
     # Not prepared: accelerate would step it once for every process, while a step here is a step of the whole run.
     scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
     model, optimizer = accelerator.prepare(model, optimizer)
-    progress = Progress()
+    progress = Progress(settings(options, len(rows)))
     accelerator.register_for_checkpointing(progress, scheduler)
     if options.resume:
-        resume(accelerator, options)
+        resume(accelerator, progress, options)
+    elif accelerator.is_main_process:
+        shutil.rmtree(Path(options.output_dir) / "checkpoints", ignore_errors=True)  # an older run's
+    if rank and not options.resume:
+        # Weights are the same everywhere; dropout must not be.
+        set_seed((options.seed + rank) % 2**32)
 
     bar = tqdm(total=total_steps, initial=progress.step, desc="training", disable=quiet(accelerator), leave=False)
     while (
@@ -311,6 +329,11 @@ def end_epoch(accelerator, model, task: Task, options: TrainingOptions, progress
         "validation": validation,
         "train_seconds": round(progress.seconds, 2),
     }
+    if not math.isfinite(record["train_loss"] + validation["loss"]):
+        raise RecipeError(
+            f"The training diverged in epoch {record['epoch']}: the loss is {record['train_loss']} on train and "
+            f"{validation['loss']} on validation. Lower learning_rate or max_grad_norm. Nothing is written."
+        )
     progress.history.append(record)
     if progress.best_epoch is None or validation[task.best] > best(progress, task):
         progress.best_epoch = progress.epoch + 1
@@ -389,12 +412,48 @@ def checkpoint(accelerator: Accelerator, progress: Progress, options: TrainingOp
                 shutil.rmtree(older)
 
 
-def resume(accelerator: Accelerator, options: TrainingOptions) -> None:
-    """Goes on from the newest checkpoint of `output_dir`."""
+def settings(options: TrainingOptions, rows: int) -> dict[str, Any]:
+    """What decides the course of a training, and must not change when it is resumed."""
+    free = (
+        "output_dir",
+        "resume",
+        "verify_rows",
+        "eval_batch_size",
+        "num_threads",
+        "report_to",
+        "checkpointing_steps",
+    )
+    deciding = {name: value for name, value in dataclasses.asdict(options).items() if name not in free}
+    return {**deciding, "rows to train on": rows}
+
+
+def resume(accelerator: Accelerator, progress: Progress, options: TrainingOptions) -> None:
+    """Goes on from the newest checkpoint of `output_dir`.
+
+    Raises:
+        RecipeError: there is none, it cannot be read, or it belongs to a run with other options.
+    """
+    now = progress.settings
     found = sorted((Path(options.output_dir) / "checkpoints").glob("step-*"), key=lambda p: int(p.name[5:]))
     if not found:
         raise RecipeError(f"resume: there is no checkpoint in {options.output_dir}/checkpoints. Start without it.")
-    accelerator.load_state(str(found[-1]))
+    try:
+        accelerator.load_state(str(found[-1]))
+    except Exception as error:  # whatever a damaged file, or one of another model, leads to
+        raise RecipeError(
+            f"resume: the checkpoint {found[-1]} cannot be loaded into this model "
+            f"({' '.join(str(error).split())[:300]}). Give the options of the run that wrote it, or start without it."
+        ) from error
+    changed = [
+        f"{name} was {old!r} and is {now.get(name)!r}"
+        for name, old in progress.settings.items()
+        if old != now.get(name)
+    ]
+    if changed:
+        raise RecipeError(
+            f"resume: the checkpoint {found[-1]} belongs to a run with other options: {'; '.join(changed)}. Give the "
+            "same ones, or start without it."
+        )
     accelerator.print(f"resuming from {found[-1]}")
 
 
@@ -409,6 +468,7 @@ def run(
     if options.report_to != "none":
         flat = {key: value for key, value in dataclasses.asdict(options).items() if not isinstance(value, dict)}
         accelerator.init_trackers(f"rnnzoo-{task.name}", config={k: str(v) for k, v in flat.items()})
+    started_from = {"versions": versions(), "git_commit": git_commit()}
     progress = train(accelerator, model, task, options)
     # In fp32 whatever the training was in: that is how pipeline() will load it.
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
@@ -428,8 +488,7 @@ def run(
         "mixed_precision": accelerator.mixed_precision,
         "device": device_name(accelerator.device),
         "num_threads": torch.get_num_threads(),
-        "versions": versions(),
-        "git_commit": git_commit(),
+        **started_from,
         "config": dataclasses.asdict(options),
     }
     if accelerator.is_main_process:
@@ -455,7 +514,9 @@ def write(folder: Path, model, tokenizer, results: dict, serve: Callable[[Path],
         results["served"] = serve(unfinished)
         (unfinished / "README.md").write_text(card(results), encoding="utf-8")
         plot(results, unfinished / "history.png")
-        (unfinished / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        (unfinished / "results.json").write_text(
+            json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
         (folder / "results.json").unlink(missing_ok=True)
         for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "results.json"):
             path.replace(folder / path.name)
@@ -514,4 +575,4 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = re.findall(r"model name\s*: (.+)", info) or [platform.processor() or platform.machine()]
-    return f"{names[0]}, {os.cpu_count()} cores"
+    return f"{names[0]}, {cores()} cores"

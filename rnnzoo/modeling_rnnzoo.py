@@ -284,6 +284,9 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
 
     backbone_class: ClassVar[type[RecurrentModel]]
 
+    # Not every loss of transformers divides by the number of items that Trainer counts; Trainer itself does it right.
+    accepts_loss_kwargs = False
+
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
         self.backbone = self.backbone_class(config)
@@ -304,8 +307,9 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         """Classifies rows of words; arguments as for the backbone.
 
         With `config.window` only the last real tokens of each row are read, and `hidden_states` are those of these
-        tokens, at the front of each row. `labels`: [B] integers, [B, C] floats for several labels at once, or [B]
-        floats for a regression; `config.problem_type` decides, or where it is None the type of the labels.
+        tokens, at the front of each row. `labels` are what `config.problem_type` says: [B] integers (single label),
+        [B, C] floats (several labels at once), [B] or [B, C] floats (regression); where it is None, a model of one
+        label is a regression, and else the labels' type decides.
         """
         check_inputs(self.config, input_ids, inputs_embeds, attention_mask)
         input_ids, inputs_embeds, attention_mask = at_least_one_token(input_ids, inputs_embeds, attention_mask)

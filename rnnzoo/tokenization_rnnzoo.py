@@ -66,7 +66,7 @@ def train_tokenizer(
     specials = [PAD, BOS, UNK]
     if type(vocab_size) is not int:
         raise TypeError(f"vocab_size must be an int, not {vocab_size!r}: the number of ids, special tokens included.")
-    smallest = len(specials) + add_eos + 1
+    smallest = len(specials) + (add_eos is True) + 1
     if vocab_size < smallest:
         raise ValueError(
             f"vocab_size={vocab_size} leaves no room for a word: {smallest - 1} ids go to the special tokens. "
@@ -79,6 +79,9 @@ def train_tokenizer(
     ):
         if value not in choices:
             raise ValueError(f"{name}={value!r} is not a choice: use one of {', '.join(map(repr, choices))}.")
+    for name, value in (("lowercase", lowercase), ("html_breaks", html_breaks), ("add_eos", add_eos)):
+        if type(value) is not bool:
+            raise TypeError(f"{name} must be True or False, not {value!r}.")
     if model_max_length is not None and (type(model_max_length) is not int or model_max_length < 1):
         raise ValueError(f"model_max_length={model_max_length!r} must be a positive int, or None for no limit.")
     if isinstance(texts, str) or not isinstance(texts, Iterable):

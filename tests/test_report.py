@@ -26,6 +26,7 @@ def test_a_result_is_a_whole_run_on_the_whole_data_set(path):
     assert path.stem == f"{result['model']}" and result["model"].endswith(f"-{result['seed']}")
     assert result["dataset"]["splits"] == {"train": 20_000, "validation": 5_000, "test": 25_000}
     assert len(result["git_commit"]) == 40, "the code that ran was not committed"
+    assert not result["config"]["output_dir"].startswith("/")
     # What pipeline() answered for every test row gives the same score.
     assert result["served"]["rows"] == 25_000
     for accuracy in result["served"]["accuracy"].values():
@@ -49,11 +50,11 @@ def result(**changes):
 def test_a_row_is_the_mean_over_seeds_with_its_spread():
     second = result(model="a-1", seed=1, metrics={"test": {"accuracy": 0.7}})
     second["config"] |= {"seed": 1, "output_dir": "runs/a-1"}
-    other = result(model="b", seed=3, metrics={"test": {"accuracy": 0.65}}, num_parameters=7)
+    other = result(model="b", seed=3, metrics={"test": {"accuracy": 0.65}}, num_parameters=7_000_000)
     rows = report.table([result(), second, other]).splitlines()[2:4]
     assert rows == [
-        "| b | 0.6500 | 3 | 7 | 2 |",
-        "| a | 0.6000 (0.5000 to 0.7000) | 0, 1 | 1,000 | 2 |",
+        "| b | 0.6500 | 3 | 7,000,000 | 28.0 | 2 |",
+        "| a | 0.6000 (0.5000 to 0.7000) | 0, 1 | 1,000 | 0.0 | 2 |",
     ]
 
 
@@ -61,6 +62,8 @@ def test_runs_with_other_options_are_no_seeds_of_one_model():
     other = result(model="a-1", seed=1, config={"seed": 1, "output_dir": "x", "batch_size": 9})
     with pytest.raises(ValueError, match="runs of a differ in more than the seed"):
         report.table([result(), other])
+    with pytest.raises(ValueError, match="two runs of a with the same seed"):
+        report.table([result(), result()])
 
 
 def test_runs_on_other_data_do_not_stand_in_one_table():
