@@ -17,7 +17,8 @@ A `{model_type}` of {num_parameters:,} parameters for {task_name}, trained with 
 
 Data: {dataset[name]}, from: {dataset[source]}; rows: {splits}.{warning}
 Trained with seed {seed} in {train_seconds:.0f} s (validation not counted) on {device}; processes: {world_size}, mixed
-precision: {mixed_precision}. The weights are those of epoch {best_epoch}, the best on validation. The test split was read once.
+precision: {mixed_precision}. The weights are those of epoch {best_epoch}, the best on validation. The test split was
+read once.
 `pipeline()` on this folder, in a process of its own, gave the same probabilities as the evaluation on
 {served[rows]} test rows (largest difference {served[largest_difference]:.1e}).
 
