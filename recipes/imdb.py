@@ -107,7 +107,7 @@ def build(options: ImdbOptions, corpus: data.Corpus):
     """The tokenizer and the model: a checkpoint's, or new ones made from the options.
 
     Raises:
-        RecipeError: a checkpoint that cannot be loaded.
+        RecipeError: a checkpoint that cannot be loaded, texts without a word.
     """
     labels = {
         "num_labels": len(corpus.labels),
@@ -139,7 +139,10 @@ def build(options: ImdbOptions, corpus: data.Corpus):
             raise RecipeError(NO_MAX_LENGTH)
         return tokenizer, model
 
-    tokenizer = rnnzoo.train_tokenizer(corpus.splits["train"]["text"], **options.tokenizer)
+    try:
+        tokenizer = rnnzoo.train_tokenizer(corpus.splits["train"]["text"], **options.tokenizer)
+    except ValueError as error:
+        raise RecipeError(f"No tokenizer can be trained on the train split: {error}") from error
     config = AutoConfig.for_model(
         **options.model,
         **labels,

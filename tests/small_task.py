@@ -58,10 +58,12 @@ class Tagger(nn.Module):
         self.backbone = LSTMModel(LSTMConfig(vocab_size=WORDS, embedding_size=6, hidden_size=5), False)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(5, TAGS)
-        self.dtypes = set()
+        self.dtypes, self.drawn = set(), []
 
     def forward(self, input_ids, attention_mask, labels):
         y = self.backbone(input_ids, attention_mask).last_hidden_state
+        if self.training:
+            self.drawn.append(torch.random.get_rng_state())
         logits = self.classifier(self.dropout(y))
         self.dtypes.add(logits.dtype)
         loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
@@ -153,6 +155,7 @@ def trained(folder, task: SmallTask | None = None, dropout: float = 0.0, **optio
         passes=task.passes(),
         world_size=accelerator.num_processes,
         dtypes=model.dtypes,
+        drawn=model.drawn,
     )
 
 
@@ -174,6 +177,7 @@ def main(folder: Path) -> None:
     """What every one of the launched processes does."""
     found = {name: trained(folder / "run", max_train_steps=20, **options) for name, options in RUNS.items()}
     settings = {"dropout": 0.5, "checkpointing_steps": 3}
+    found["dropped"] = trained(folder / "run", max_train_steps=1, dropout=0.5)
     found["uninterrupted"] = trained(folder / "uninterrupted", **settings)
     found["resumed"] = stopped_and_resumed(folder / "resumed", stop_at=STEPS_PER_EPOCH + 4, **settings)
     rank = torch.distributed.get_rank()

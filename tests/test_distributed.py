@@ -75,6 +75,12 @@ def test_two_processes_go_on_as_if_they_had_not_stopped(processes):
         assert runs["resumed"].history == runs["uninterrupted"].history
 
 
+def test_two_processes_drop_features_of_their_own(processes):
+    first, second = (runs["dropped"] for runs in processes)
+    assert gap(first, second) == 0
+    assert not torch.equal(first.drawn[0], second.drawn[0])
+
+
 # ---- the recipe ----
 
 OPTIONS = {
@@ -134,11 +140,19 @@ def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
 # ---- launches that go wrong ----
 
 
+def test_the_demo_says_what_is_wrong_with_its_data():
+    done = launch("-m", "recipes.demo", RNNZOO_DATA="/no/such/folder")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: RNNZOO_DATA is set to '/no/such/folder'")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_launch_that_starts_one_process_of_two_stops(tmp_path):
     out = tmp_path / "out"
     done = launch(
         *ACCELERATE,
-        *("--cpu", "--num_processes", "2", "-m", "recipes.imdb", "--dataset", "made", "--output_dir", out),
+        *("--cpu", "--num_processes", "2", "-m", "recipes.imdb", "--output_dir", out),
+        *("--config", "recipes/configs/imdb/made-lstm.yaml"),
     )
     assert done.returncode != 0
     assert "error: Several processes were asked for, and 1 runs" in done.stderr

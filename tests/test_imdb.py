@@ -363,6 +363,12 @@ def test_options_of_a_new_model(refused, options, says):
     refused(says, **NEW | options)
 
 
+def test_options_are_refused_before_data_is_read():
+    given = flags("runs/x", "no/such/data", model=MODEL | {"hidden_size": 0}, tokenizer={"vocab_size": 9})
+    with pytest.raises(RecipeError, match="hidden_size=0"):
+        parse(imdb.ImdbOptions, given)
+
+
 def columns(text=("good", "bad"), **others):
     return {"text": list(text) * 10, **{name: list(values) * 10 for name, values in others.items()}}
 
@@ -488,6 +494,7 @@ def test_the_textbooks_experiment(family):
     # Without decay, AdamW is Adam.
     expected = {"learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 128, "num_train_epochs": 5}
     expected |= {"lr_scheduler_type": "constant", "warmup_ratio": 0.0, "max_length": None, "patience": None}
+    expected |= {"max_grad_norm": 1.0}  # not the book's, and said so in each file
     assert {name: getattr(options, name) for name in expected} == expected
 
 

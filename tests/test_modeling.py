@@ -369,6 +369,26 @@ def test_trainer_takes_a_step_and_evaluates(classifier, tokenizer, texts, tmp_pa
     assert trainer.evaluate()["eval_loss"] == pytest.approx(loss.item(), abs=1e-4)
 
 
+@pytest.mark.parametrize("problem_type", ["single_label_classification", "multi_label_classification", "regression"])
+def test_trainer_accumulates_to_the_same_step(tokenizer, texts, tmp_path, problem_type):
+    labels = {"single_label_classification": 1, "multi_label_classification": [1.0, 0.0], "regression": [0.3, -2.0]}
+    rows = [{**tokenizer(text), "labels": labels[problem_type]} for text in texts[:4]]
+    weights = []
+    for size, passes in (4, 1), (2, 2):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_config(
+            FAMILIES["GRU"].config(vocab_size=20, embedding_size=5, hidden_size=4, problem_type=problem_type)
+        )
+        arguments = TrainingArguments(
+            tmp_path, max_steps=1, per_device_train_batch_size=size, gradient_accumulation_steps=passes, optim="sgd",
+            learning_rate=0.1, max_grad_norm=0, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True,
+            dataloader_pin_memory=False,
+        )  # fmt: skip
+        Trainer(model, arguments, train_dataset=rows, processing_class=tokenizer).train()
+        weights.append(model.state_dict())
+    torch.testing.assert_close(*weights, **close)
+
+
 # ------------------------------------------------------------------------- what transformers' models are used for
 
 

@@ -249,6 +249,57 @@ def test_resume_needs_a_checkpoint(tmp_path):
         trained(tmp_path, resume=True)
 
 
+@pytest.fixture
+def interrupted(tmp_path):
+    """A folder with the checkpoint of a run that was cut off."""
+    with pytest.raises(Stopped):
+        trained(tmp_path, SmallTask(stop_at=STEPS_PER_EPOCH + 1), **INTERRUPTED)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"batch_size": 9}, "batch_size was 8 and is 9"),
+        ({"learning_rate": 0.5}, "learning_rate was 0.01 and is 0.5"),
+    ],
+    ids=str,
+)
+def test_a_run_cannot_be_resumed_with_other_options(interrupted, option, says):
+    with pytest.raises(RecipeError, match=f"belongs to a run with other options: {says}"):
+        trained(interrupted, resume=True, **INTERRUPTED | option)
+    trained(interrupted, resume=True, **INTERRUPTED | {"eval_batch_size": 7, "checkpointing_steps": 5})
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl"])
+def test_a_damaged_checkpoint_is_named(interrupted, name):
+    (checkpoint,) = (interrupted / "checkpoints").iterdir()
+    whole = (checkpoint / name).read_bytes()
+    (checkpoint / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RecipeError, match=f"resume: the checkpoint .*{checkpoint.name} cannot be loaded"):
+        trained(interrupted, resume=True, **INTERRUPTED)
+
+
+def test_a_new_run_does_not_leave_an_older_ones_checkpoint_to_be_resumed(interrupted):
+    with pytest.raises(Stopped):
+        trained(interrupted, SmallTask(stop_at=1), **INTERRUPTED | {"seed": 1})
+    with pytest.raises(RecipeError, match="there is no checkpoint"):
+        trained(interrupted, resume=True, **INTERRUPTED)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_run_that_diverges_says_so(tmp_path):
+    with pytest.raises(RecipeError, match="diverged in epoch 1: the loss is .*(nan|inf)"):
+        trained(tmp_path, learning_rate=1000.0, weight_decay=1000.0, max_grad_norm=None)
+
+
+def test_mixed_precision_is_what_accelerate_was_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert trained(tmp_path).dtypes == {torch.bfloat16}
+    assert trained(tmp_path, mixed_precision="no").dtypes == {torch.float32}
+
+
 # ---- evaluation ----
 
 
