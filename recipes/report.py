@@ -72,10 +72,11 @@ def _setting(run: dict) -> str:
 def speed(result: dict) -> str:
     """The table of recipes/benchmark.py."""
     lines = [
-        f"| {row['family']} | {row['kind']} | {row['packed']:.0f} | {row['engine']:.0f} | {row['ratio']:.1f} |\n"
+        f"| {row['words']} | {row['family']} {row['kind']} "
+        f"| {row['packed']:.0f} | {row['engine']:.0f} | {row['ratio']:.1f} |\n"
         for row in result["rows"]
     ]
-    head = "| two directions | | packed, ms | engine, ms | packed / engine |\n|---|---|---|---|---|\n"
+    head = "| words a row | | packed, ms | engine, ms | packed / engine |\n|---|---|---|---|---|\n"
     latency = ", ".join(f"{name} {value:.1f}" for name, value in result["latency"].items())
     below = (
         f"\nOne text of 100 words through a classifier of the book's size, on one thread, milliseconds: {latency}.\n"
