@@ -16,8 +16,8 @@ RESULTS = ROOT / "recipes" / "results"
 BEGIN, END = "<!-- {}: written by python -m recipes.report -->\n", "<!-- end -->\n"
 
 HEAD = """\
-| model | test accuracy, mean (lowest to highest) | seeds | parameters | MB in fp32 | seconds of training |
-|---|---|---|---|---|---|
+| model | test accuracy, mean (from, to) | seeds | parameters | MB in fp32 | seconds of training | served within |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -49,10 +49,14 @@ def table(results: list[dict]) -> str:
             raise ValueError(f"There are two runs of {name} with the same seed: leave one out.")
         scores = [run["metrics"]["test"]["accuracy"] for run in runs]
         seconds = mean(run["train_seconds"] for run in runs)
-        spread = f" ({min(scores):.4f} to {max(scores):.4f})" if len(runs) > 1 else ""
+        spread = f" ({min(scores):.4f}, {max(scores):.4f})" if len(runs) > 1 else ""
         seeds = ", ".join(str(seed) for seed in sorted(run["seed"] for run in runs))
         size = runs[0]["num_parameters"]
-        row = f"| {name} | {mean(scores):.4f}{spread} | {seeds} | {size:,} | {4e-6 * size:.1f} | {seconds:.0f} |\n"
+        gap = max(run["served"]["largest_difference"] for run in runs)
+        row = (
+            f"| {name} | {mean(scores):.4f}{spread} | {seeds} "
+            f"| {size:,} | {4e-6 * size:.1f} | {seconds:.0f} | {gap:.0e} |\n"
+        )
         rows.append((-mean(scores), row))
     if len({json.dumps(run["dataset"], sort_keys=True) for run in results}) > 1:
         raise ValueError("These runs are on different data: make a table of each.")

@@ -43,6 +43,7 @@ def result(**changes):
         "num_parameters": 1000,
         "train_seconds": 2.0,
         "device": "a machine",
+        "served": {"largest_difference": 1e-7},
         "config": {"seed": 0, "output_dir": "runs/a-0", "batch_size": 8},
     } | changes
 
@@ -53,8 +54,8 @@ def test_a_row_is_the_mean_over_seeds_with_its_spread():
     other = result(model="b", seed=3, metrics={"test": {"accuracy": 0.65}}, num_parameters=7_000_000)
     rows = report.table([result(), second, other]).splitlines()[2:4]
     assert rows == [
-        "| b | 0.6500 | 3 | 7,000,000 | 28.0 | 2 |",
-        "| a | 0.6000 (0.5000 to 0.7000) | 0, 1 | 1,000 | 0.0 | 2 |",
+        "| b | 0.6500 | 3 | 7,000,000 | 28.0 | 2 | 1e-07 |",
+        "| a | 0.6000 (0.5000, 0.7000) | 0, 1 | 1,000 | 0.0 | 2 | 1e-07 |",
     ]
 
 
