@@ -1,6 +1,5 @@
 """rnnzoo: recurrent networks as Hugging Face models. Importing it makes the Auto classes know the four families."""
 
-from importlib.metadata import version
 from typing import NamedTuple
 
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
@@ -21,7 +20,7 @@ from .modeling_rnnzoo import (
 from .tokenization_rnnzoo import train_tokenizer
 
 
-__version__ = version("rnnzoo")
+__version__ = "0.1.0"
 
 
 class Family(NamedTuple):
