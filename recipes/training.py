@@ -555,8 +555,13 @@ def versions() -> dict[str, str]:
     """Of Python and of the packages that a result depends on."""
     from importlib.metadata import version
 
-    packages = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = ("transformers", "tokenizers", "datasets", "accelerate", "evaluate")
+    # torch names its build too: what pip knows of it may lack that.
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **{name: version(name) for name in packages},
+    }
 
 
 def git_commit() -> str | None:
