@@ -1,6 +1,6 @@
 """Speed: the engine beside torch's own layers on packed sequences, and a classifier on one text at a time.
 
-python -m recipes.benchmark          takes some minutes on two cores; writes recipes/results/speed.json
+python -m recipes.benchmark          takes a minute on two cores; writes recipes/results/speed.json
 """
 
 import json
