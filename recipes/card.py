@@ -31,7 +31,7 @@ from transformers import pipeline
 
 import rnnzoo  # makes the model type known
 
-classify = pipeline("{pipeline_tag}", model="PATH")
+classify = pipeline("{pipeline_tag}", model="PATH"{cut})
 print(classify("A film that I will not forget."))
 ```
 
@@ -77,5 +77,7 @@ def card(results: dict) -> str:
         test=" | ".join(f"{metrics['test'][name]:.4f}" for name in names),
         splits=", ".join(f"{name} {size:,}" for name, size in dataset["splits"].items()),
         warning=MADE if made else "",
+        # pipeline() cuts only where it is told to.
+        cut=f", truncation=True, max_length={longest}" if (longest := results["config"]["max_length"]) else "",
     )
     return str(ModelCard(f"---\n{metadata}\n---\n{text}"))

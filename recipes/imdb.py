@@ -90,6 +90,9 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     limits = [options.max_length, longest, longest and tokenizer.model_max_length]
     limit = min((limit for limit in limits if limit), default=None)
     cut = {"truncation": True, "max_length": limit} if limit else {}
+    if limit:
+        # On record in results.json, and in the saved tokenizer, so that `truncation=True` alone cuts there too.
+        options.max_length = tokenizer.model_max_length = limit
     task = Task(
         name="imdb",
         dataset={"name": corpus.name, "source": corpus.source, "splits": sizes},
@@ -119,7 +122,10 @@ def build(options: ImdbOptions, corpus: data.Corpus):
     if path:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForSequenceClassification.from_pretrained(path, **labels, dtype=torch.float32)
+            config = changed(AutoConfig.from_pretrained(path, **labels), options.model)
+            model = AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=torch.float32)
+        except RecipeError:
+            raise
         except Exception as error:  # whatever stands in a folder that somebody names
             raise RecipeError(
                 f"model_name_or_path {path} cannot be loaded as a text classifier with {len(corpus.labels)} labels: "
@@ -153,6 +159,20 @@ def build(options: ImdbOptions, corpus: data.Corpus):
         unk_token_id=tokenizer.unk_token_id,
     )
     return tokenizer, AutoModelForSequenceClassification.from_config(config)
+
+
+def changed(config: PreTrainedConfig, fields: dict[str, Any]) -> PreTrainedConfig:
+    """A checkpoint's configuration with some fields set anew, its dropout for one.
+
+    Raises:
+        RecipeError: it has no such field.
+    """
+    for name, value in fields.items():
+        known = MODEL_FIELDS if isinstance(config, RecurrentConfig) else set(config.to_dict())
+        if name not in known:
+            raise RecipeError(unknown(name, known, "model"))
+        setattr(config, name, value)
+    return config
 
 
 def encode(split: Dataset, tokenizer, model, cut: dict[str, Any]) -> Dataset:

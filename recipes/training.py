@@ -42,7 +42,7 @@ class TrainingOptions:
     dataset: str = option("auto", "auto, made, a folder, or the id of a data set on the Hub; see recipes/data.py")
     seed: int = option(0, "of weights, dropout, order and the cut of the validation split")
     model_name_or_path: str | None = option(None, "go on from this checkpoint, instead of making a new model")
-    model: dict = option({}, "a field of a new model's configuration, and model_type")
+    model: dict = option({}, "a field of the model's configuration; a new model needs model_type")
     tokenizer: dict = option({}, "an argument of rnnzoo.train_tokenizer, for a new model")
     max_length: int | None = option(None, "cut texts to so many tokens; for transformers, which must")
 
@@ -82,10 +82,10 @@ class TrainingOptions:
             raise RecipeError(f"mixed_precision is {self.mixed_precision!r}: choose no, bf16 or fp16.")
         if self.lr_scheduler_type not in ("constant", "linear", "cosine"):
             raise RecipeError(f"lr_scheduler_type is {self.lr_scheduler_type!r}: choose constant, linear or cosine.")
-        if self.model_name_or_path and (self.model or self.tokenizer):
+        if self.model_name_or_path and (self.tokenizer or "model_type" in self.model):
             raise RecipeError(
-                "model_name_or_path takes a model as it was saved, with its tokenizer: leave out the options under "
-                "model and tokenizer, or leave out model_name_or_path to make a new model from them."
+                "model_name_or_path takes a model as it was saved, with its tokenizer: leave out model.model_type and "
+                "the options under tokenizer, or leave out model_name_or_path to make a new model from them."
             )
         if self.output_dir is None:
             self.output_dir = f"runs/{self.task}"
