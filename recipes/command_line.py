@@ -38,7 +38,7 @@ def parse(options: type[T], argv: list[str] | None = None) -> T:
     argv = sys.argv[1:] if argv is None else argv
     if "-h" in argv or "--help" in argv:
         _help(options)
-    flags = _flags(argv)
+    flags = _flags(argv, {name for name, kind in get_type_hints(options).items() if kind is bool})
     config = flags.pop("config", None)
     values: dict[str, Any] = {}
     for source, given in ((config, _read(config) if config else {}), ("the command line", flags)):
@@ -62,15 +62,17 @@ def _help(options: type) -> None:
     parser.parse_args(["--help"])
 
 
-def _flags(argv: list[str]) -> dict[str, Any]:
-    """`--name value` and `--name=value`, one after the other."""
+def _flags(argv: list[str], switches: set[str]) -> dict[str, Any]:
+    """`--name value` and `--name=value`, one after the other; a switch alone is true."""
     given, rest = {}, list(argv)
     while rest:
         flag = rest.pop(0)
         if not flag.startswith("--"):
             raise RecipeError(f"{flag!r} is not an option: options are given as --name value. See --help.")
         name, equals, text = flag[2:].partition("=")
-        if not equals:
+        if not equals and name in switches and (not rest or rest[0].startswith("--")):
+            text = "true"
+        elif not equals:
             if not rest:
                 raise RecipeError(f"--{name} needs a value: --{name} VALUE. See --help.")
             text = rest.pop(0)

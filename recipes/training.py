@@ -551,11 +551,11 @@ def plot(results: dict, path: Path) -> None:
     plt.close(figure)
 
 
-def versions() -> dict[str, str]:
+def versions(*more: str) -> dict[str, str]:
     """Of Python and of the packages that a result depends on."""
     from importlib.metadata import version
 
-    packages = ("transformers", "tokenizers", "datasets", "accelerate", "evaluate")
+    packages = ("transformers", "tokenizers", "datasets", "accelerate", "evaluate", *more)
     # torch names its build too: what pip knows of it may lack that.
     return {
         "python": platform.python_version(),

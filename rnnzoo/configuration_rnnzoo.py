@@ -15,7 +15,7 @@ class RecurrentConfig(PreTrainedConfig):
         vocab_size: rows of the embedding, special tokens included.
         embedding_size: width of a word vector.
         hidden_size: width of the state, per direction; outputs are twice as wide with two directions.
-        num_hidden_layers: recurrent layers on top of each other.
+        num_hidden_layers: recurrent layers on top of each other; 0 leaves a bag of words, the pooled word vectors.
         bidirectional: read each row in both directions.
         embedding_dropout, hidden_dropout: dropped features of the word vectors, and of what goes from layer to layer;
             one mask per row for all its words (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287).
@@ -58,15 +58,20 @@ class RecurrentConfig(PreTrainedConfig):
 
     @property
     def output_size(self) -> int:
-        """Width of `last_hidden_state`: `hidden_size` times the number of directions."""
-        return self.hidden_size * self.num_directions
+        """Width of `last_hidden_state`: `hidden_size` times the number of directions, or that of the word vectors."""
+        return self.hidden_size * self.num_directions if self.num_hidden_layers else self.embedding_size
 
     def validate_sizes(self):
-        """Sizes are at least one."""
+        """Sizes are at least one, but there may be no layers."""
         for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value!r} must be at least 1.")
+            value, smallest = getattr(self, name), int(name != "num_hidden_layers")
+            if value is not None and value < smallest:
+                raise ValueError(f"{name}={value!r} must be at least {smallest}.")
+        if self.num_hidden_layers == 0 and self.pooling in ("last", "concat"):
+            raise ValueError(
+                f"pooling={self.pooling!r} needs the last state of a layer, and there is none with "
+                "num_hidden_layers=0: choose mean, max or attention."
+            )
 
     def validate_dropouts(self):
         """A dropout is a share of features: 0 <= p < 1 (at 1 nothing would be left to learn from)."""

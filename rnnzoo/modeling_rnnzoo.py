@@ -163,7 +163,8 @@ class RecurrentModel(RecurrentPreTrainedModel):
     def __init__(self, config: RecurrentConfig, add_pooling_layer: bool = True):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
-        widths = [config.embedding_size] + [config.output_size] * (config.num_hidden_layers - 1)
+        L = config.num_hidden_layers
+        widths = ([config.embedding_size] + [config.output_size] * L)[:L]
         self.layers = nn.ModuleList(
             RecurrentLayer(self.cell, width, config.hidden_size, config.bidirectional, config.recurrent_dropout)
             for width in widths
@@ -210,6 +211,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
             outputs.append(x)
             finals.append(final)
 
+        finals = finals or [(x.new_zeros(x.shape[0], 0, self.config.hidden_size),) * self.cell.num_states]
         final_state = RecurrentState(*(torch.cat(parts, dim=1) for parts in zip(*finals, strict=True)))
         y = rows.unpack(x)
         if output_hidden_states is None:
@@ -234,7 +236,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
                 f"{self.cell.num_states} of shape {expected} (rows, layers times directions, hidden_size): pass the "
                 "final_state of a model with the same configuration and the same number of rows."
             )
-        return list(zip(*(part.to(x.dtype).split(D, dim=1) for part in parts), strict=True))
+        return list(zip(*(part.to(x.dtype).split(D, dim=1) for part in parts), strict=True))[:L]
 
 
 def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_mask):

@@ -75,6 +75,12 @@ def test_flags_win_over_the_file(config):
     assert parse(Options, [*flags, "--seed", "2"]) == Options(seed=2, learning_rate=0.5)
 
 
+def test_a_switch_alone_is_true():
+    assert parse(Options, ["--resume"]) == parse(Options, ["--resume", "true"]) == Options(resume=True)
+    assert parse(Options, ["--resume", "--seed", "2"]) == Options(resume=True, seed=2)
+    assert parse(Options, ["--resume", "false", "--seed", "2"]) == Options(seed=2)
+
+
 def test_mappings_merge_key_by_key(config):
     flags = config("model:\n  hidden_size: 64\n  window: 100")
     options = parse(Options, [*flags, "--model.hidden_size", "32", "--model.pooling=mean"])
@@ -116,6 +122,7 @@ def test_what_a_file_says_wrong_is_named(config, text, says):
         (["--seed", "one"], "seed is 'one' .str. in the command line: it takes int"),
         (["--seed", "true"], "seed is True"),
         (["--seed"], "--seed needs a value"),
+        (["--resume", "maybe"], "resume is 'maybe' .str. in the command line: it takes bool"),
         (["seed", "1"], "'seed' is not an option: options are given as --name value"),
         (["--se", "1"], "'se' in the command line is not an option"),
         (["--model", "3"], "model is 3 in the command line"),

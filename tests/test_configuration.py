@@ -25,7 +25,7 @@ WRONG_TYPES = (
     + [("pooling", value) for value in (None, 1, ["last"])]
 )
 OUT_OF_RANGE = (
-    [(name, value) for name in SIZES for value in (0, -1)]
+    [(name, value) for name in SIZES for value in (0, -1) if (name, value) != ("num_hidden_layers", 0)]
     + [(name, value) for name in DROPOUTS for value in (-0.1, 1, 1.5, float("nan"))]
     + [(name, value) for name in TOKENS for value in (-1, 20)]
     + [("pooling", "average")]
@@ -76,6 +76,12 @@ def test_refuses_a_birnn_of_one_direction():
         BiRNNConfig(bidirectional=False)
 
 
+@pytest.mark.parametrize("pooling", ["last", "concat"])
+def test_refuses_the_last_state_of_no_layer(config_class, pooling):
+    with pytest.raises(StrictDataclassError, match=f"pooling='{pooling}' needs the last state.*choose mean, max or"):
+        config_class(num_hidden_layers=0, pooling=pooling)
+
+
 def test_model_types_are_their_own():
     types = [family.config.model_type for family in FAMILIES.values()]
     assert len(set(types)) == len(types)
@@ -107,3 +113,4 @@ def test_json_gives_back_what_was_saved(config_class, tmp_path):
 def test_output_is_as_wide_as_its_directions(config_class):
     config = config_class(hidden_size=7, bidirectional=True)
     assert (config.num_directions, config.output_size) == (2, 14)
+    assert config_class(hidden_size=7, embedding_size=3, num_hidden_layers=0, pooling="mean").output_size == 3

@@ -280,6 +280,17 @@ def test_a_run_goes_on_from_a_folder_that_another_wrote(tmp_path, written, serve
     assert results["metrics"]["test"] == pytest.approx(before["metrics"]["test"], abs=1e-6)
     assert results["model_type"] == "rnnzoo-lstm"
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    assert results["config"]["max_length"] is None and "truncation" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_run_goes_on_with_another_dropout(tmp_path, reviews, written, served_here):
+    results = run(
+        tmp_path / "out", reviews, model_name_or_path=str(written[0]), model={"classifier_dropout": 0.5}, **BRIEF
+    )
+    assert results["config"]["model"] == {"classifier_dropout": 0.5}
+    before, after = (json.loads((place / "config.json").read_text()) for place in (written[0], tmp_path / "out"))
+    assert {name for name in before if before[name] != after[name]} <= {"classifier_dropout", "id2label", "label2id"}
+    assert after["classifier_dropout"] == 0.5
 
 
 @pytest.fixture
@@ -312,8 +323,15 @@ def bert(tmp_path):
 )
 def test_the_same_loop_trains_bert(tmp_path, reviews, bert, served_here, inputs, options):
     folder = bert(inputs)  # which reads 64 tokens, where texts have more
-    results = run(tmp_path / "out", reviews, model_name_or_path=str(folder), **options, **BRIEF)
+    change = {"model": {"attention_probs_dropout_prob": 0.25}}
+    results = run(tmp_path / "out", reviews, model_name_or_path=str(folder), **change, **options, **BRIEF)
     assert results["model_type"] == "bert"
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["attention_probs_dropout_prob"] == 0.25
+    # What its users must know to be answered as it was measured.
+    cut = options.get("max_length", 64)
+    assert results["config"]["max_length"] == cut
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["model_max_length"] == cut
+    assert f", truncation=True, max_length={cut})" in (tmp_path / "out" / "README.md").read_text()
     assert results["served"]["largest_difference"] < 1e-5
     before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "out"))
     assert before.keys() == after.keys()
@@ -462,12 +480,14 @@ def test_a_checkpoint_that_is_not_there(refused):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_configuration_makes_its_model(config):
+def test_every_configuration_makes_its_model(config, bert):
     assert f"--config {config.relative_to(ROOT)}\n" in config.read_text()  # how to launch it
     options = parse(imdb.ImdbOptions, ["--config", str(config)])
     assert options.output_dir == f"runs/{config.stem}"
+    if options.model_name_or_path:
+        options.model_name_or_path = str(bert())  # for one that is not here
     tokenizer, model = imdb.build(options, data.Corpus("made", "made here", make_reviews()))
-    assert model.config.model_type == options.model["model_type"]
+    assert model.config.model_type == options.model.get("model_type", "bert")
     assert model.config.vocab_size == len(tokenizer)
 
 

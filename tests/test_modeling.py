@@ -87,6 +87,30 @@ def test_a_row_answers_the_same_in_any_batch(head, pooling, window):
                     assert all(part.isfinite().all() for part in found.values())
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
+def test_without_layers_word_vectors_are_pooled(variant, ids, mask, pooling, tmp_path):
+    model = variant.model(num_hidden_layers=0, pooling=pooling)
+    x = model.get_input_embeddings()(ids)
+    out = model(ids, attention_mask=mask, output_hidden_states=True)
+    torch.testing.assert_close(out.last_hidden_state, x * mask[..., None])
+    assert len(out.hidden_states) == 1
+    for row, real in enumerate(mask.bool()):
+        words = x[row, real]
+        if pooling == "attention" and len(words):
+            scores = model.pooler.score(torch.tanh(model.pooler.projection(words)))
+            words = scores.softmax(0) * words * len(words)
+        expected = getattr(words, {"max": "amax"}.get(pooling, "mean"))(0) if len(words) else torch.zeros(x.shape[2])
+        torch.testing.assert_close(out.pooler_output[row], expected, **close)
+
+    # Its state is empty, and can be passed on like any other.
+    assert all(part.shape == (len(ids), 0, 4) for part in out.final_state.values())
+    again = model(ids, attention_mask=mask, initial_state=out.final_state)
+    torch.testing.assert_close(again.last_hidden_state, out.last_hidden_state)
+    model.save_pretrained(tmp_path)
+    loaded = variant.auto.from_pretrained(tmp_path)
+    torch.testing.assert_close(loaded(ids, attention_mask=mask).pooler_output, out.pooler_output)
+
+
 def test_no_mask_means_that_every_token_is_real(head, ids):
     model = head.model(num_hidden_layers=2)
     for given in {"input_ids": ids}, {"inputs_embeds": model.get_input_embeddings()(ids)}:
