@@ -28,6 +28,7 @@ from datasets import DatasetDict
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
+from recipes.adversarial import Adversary
 from recipes.card import card
 from recipes.command_line import RecipeError, option
 
@@ -56,6 +57,7 @@ class TrainingOptions:
     lr_scheduler_type: str = option("constant", "constant, linear or cosine, after the warm-up")
     warmup_ratio: float = option(0.0, "share of the steps in which the learning rate rises")
     max_grad_norm: float | None = option(1.0, "longer gradients are cut to this norm; null for none")
+    adversarial_epsilon: float = option(0.0, "share of its length by which a row of word vectors is moved uphill")
     patience: int | None = option(None, "stop after so many epochs without a better validation score")
 
     verify_rows: int = option(200, "test rows for which pipeline() must answer as was measured")
@@ -72,7 +74,8 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RecipeError(f"{name} is {value}: it must be at least 1.")
-        highest_of = {"learning_rate": 1000, "weight_decay": 1000, "warmup_ratio": 1, "seed": 2**32 - 1}
+        highest_of = {"learning_rate": 1000, "weight_decay": 1000, "seed": 2**32 - 1}
+        highest_of |= {"warmup_ratio": 1, "adversarial_epsilon": 1}
         for name, highest in highest_of.items():
             if not 0 <= getattr(self, name) <= highest:
                 raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between 0 and {highest}.")
@@ -254,6 +257,9 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
     name = "constant_with_warmup" if options.lr_scheduler_type == "constant" else options.lr_scheduler_type
     # Not prepared: accelerate would step it once for every process, while a step here is a step of the whole run.
     scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=total_steps)
+    # With an adversary the loss is the mean of two: of the rows as they are, and as it makes them.
+    adversary = Adversary(model, options.adversarial_epsilon) if options.adversarial_epsilon else None
+    looks = 2 if adversary else 1
     model, optimizer = accelerator.prepare(model, optimizer)
     progress = Progress(settings(options, len(rows)))
     accelerator.register_for_checkpointing(progress, scheduler)
@@ -280,13 +286,19 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
             all_labels = accelerator.reduce(torch.tensor(sum(labels), device=accelerator.device), "sum")
             step_loss = torch.zeros((), device=accelerator.device)
             for number, (inputs, count) in enumerate(zip(passes, labels, strict=True), start=1):
-                with nullcontext() if number == len(passes) else accelerator.no_sync(model):
-                    outputs = model(**send_to_device(inputs, accelerator.device))
-                    # A mean over no labels is no number; such a pass still takes part in everybody's backward.
-                    loss = outputs.loss * (count / all_labels) if count else outputs.logits.sum() * 0
-                    # Gradients are averaged over processes; times `world` makes that the sum that is wanted.
-                    accelerator.backward(loss * world)
-                step_loss += loss.detach()
+                inputs = send_to_device(inputs, accelerator.device)
+                for look in range(looks):
+                    last = number == len(passes) and look == looks - 1
+                    with nullcontext() if last else accelerator.no_sync(model):
+                        outputs = model(**inputs)
+                        # A mean over no labels is no number; such a pass still takes part in everybody's backward.
+                        loss = outputs.loss * (count / all_labels) if count else outputs.logits.sum() * 0
+                        # Gradients are averaged over processes; times `world` makes that the sum that is wanted.
+                        accelerator.backward(loss * world / looks)
+                    if look == 0:
+                        step_loss += loss.detach()
+                    if adversary:
+                        adversary.rest() if look else adversary.attack()
             if options.max_grad_norm is not None:
                 accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm)
             optimizer.step()
@@ -315,6 +327,8 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
         end_epoch(accelerator, model, task, options, progress)
         checkpoint(accelerator, progress, options)
     bar.close()
+    if adversary:
+        adversary.leave()
     accelerator.unwrap_model(model).load_state_dict(progress.best_weights)
     return progress
 

@@ -47,6 +47,7 @@ RUNS = {
         "warmup_ratio": 0.2,
     },
     "clipped": {"max_grad_norm": 0.05},
+    "against an adversary": {"adversarial_epsilon": 0.1, "gradient_accumulation_steps": 2},
 }
 
 
@@ -59,6 +60,9 @@ class Tagger(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(5, TAGS)
         self.dtypes, self.drawn = set(), []
+
+    def get_input_embeddings(self):
+        return self.backbone.get_input_embeddings()
 
     def forward(self, input_ids, attention_mask, labels):
         y = self.backbone(input_ids, attention_mask).last_hidden_state

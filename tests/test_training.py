@@ -101,10 +101,11 @@ def steps():
     handle.remove()
 
 
+@pytest.mark.parametrize("options", [{}, {"adversarial_epsilon": 0.1}], ids=str)
 @pytest.mark.parametrize("passes", [2, 3, 7])
-def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, steps, passes):
-    whole = trained(tmp_path)
-    parts = trained(tmp_path, gradient_accumulation_steps=passes)
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, steps, passes, options):
+    whole = trained(tmp_path, **options)
+    parts = trained(tmp_path, gradient_accumulation_steps=passes, **options)
     assert len(parts.passes) == passes * len(whole.passes)
     assert gap(whole, parts) < 1e-6
     count = len(steps.gradients) // 2
@@ -352,6 +353,7 @@ def test_the_loss_of_an_evaluation_is_the_mean_over_all_labels(tmp_path):
             "learning_rate": (-1e-3, math.inf, math.nan),
             "weight_decay": (-0.1, math.inf),
             "warmup_ratio": (-0.1, 1.1),
+            "adversarial_epsilon": (-0.1, 1.1, math.nan),
             "max_grad_norm": (0.0, -1.0, math.nan),
         }.items()
         for value in values
