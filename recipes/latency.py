@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
 from recipes import data
+from recipes.report import files
 from recipes.tfidf import Tfidf
 from recipes.training import device_name, git_commit, versions
 
@@ -35,53 +36,48 @@ def asker(folder: Path, results: dict) -> Callable[[list[str], int], list]:
     return pipeline("text-classification", model=str(folder), device="cpu", **cut)
 
 
-def measure(ask: dict[str, Callable], texts: list[str]) -> dict[str, dict]:
+def measure(ask: list[Callable], texts: list[str]) -> list[dict]:
     """For each of some askers, medians; they take turns, so that a drift of the machine meets all."""
-    single = {name: [] for name in ask}
-    many = {name: [] for name in ask}
-    for answer in ask.values():
+    single, many = ([[] for _ in ask] for _ in range(2))
+    for answer in ask:
         answer(texts[:BATCH], batch_size=BATCH)
     for text in texts:
-        for name, answer in ask.items():
-            started = time.perf_counter()
-            answer([text], batch_size=1)
-            single[name].append(time.perf_counter() - started)
+        for answer, times in zip(ask, single, strict=True):
+            times.append(seconds(answer, [text], 1))
     for _ in range(ROUNDS):
-        for name, answer in ask.items():
-            started = time.perf_counter()
-            answer(texts, batch_size=BATCH)
-            many[name].append(time.perf_counter() - started)
-    return {
-        name: {
-            "milliseconds": round(1000 * statistics.median(single[name]), 2),
-            "texts_per_second": round(len(texts) / statistics.median(many[name]), 1),
+        for answer, times in zip(ask, many, strict=True):
+            times.append(seconds(answer, texts, BATCH))
+    return [
+        {
+            "milliseconds": round(1000 * statistics.median(one), 2),
+            "texts_per_second": round(len(texts) / statistics.median(all_), 1),
         }
-        for name in ask
-    }
+        for one, all_ in zip(single, many, strict=True)
+    ]
+
+
+def seconds(answer: Callable, texts: list[str], batch_size: int) -> float:
+    """How long the answers take."""
+    started = time.perf_counter()
+    answer(texts, batch_size=batch_size)
+    return time.perf_counter() - started
 
 
 def main(paths: list[str]) -> None:
     """Measures the folders together, and writes into each what was found.
 
     Raises:
-        SystemExit: a folder without a results.json, or folders of different data sets.
+        SystemExit: nothing to measure, or folders of several data sets.
     """
     logging.disable_progress_bar()
-    folders = {path: Path(path) for path in paths}
-    for folder in folders.values():
-        if not (folder / "results.json").is_file():
-            sys.exit(f"error: there is no results.json in {folder}: give folders that a recipe has written.")
-    if not folders:
-        sys.exit("error: give the folders that a recipe has written: python -m recipes.latency runs/*")
-    results = {
-        path: json.loads((folder / "results.json").read_text(encoding="utf-8")) for path, folder in folders.items()
-    }
-    sources = {result["config"]["dataset"] for result in results.values()}
+    folders = [file.parent for file in files([Path(path) for path in paths])]
+    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in folders]
+    sources = {result["config"]["dataset"] for result in results}
     if len(sources) > 1:
         sys.exit(f"error: these folders are of several data sets: {', '.join(sorted(sources))}. Measure each alone.")
     test = data.load("imdb", sources.pop(), seed=0).splits["test"]
     texts = [test[i]["text"] for i in range(0, len(test), max(1, len(test) // TEXTS))][:TEXTS]
-    found = measure({path: asker(folder, results[path]) for path, folder in folders.items()}, texts)
+    found = measure([asker(folder, result) for folder, result in zip(folders, results, strict=True)], texts)
     circumstances = {
         "texts": len(texts),
         "device": device_name(torch.device("cpu")),
@@ -89,9 +85,9 @@ def main(paths: list[str]) -> None:
         "versions": versions("scikit-learn"),
         "git_commit": git_commit(),
     }
-    for path, folder in folders.items():
-        print(path, found[path])
-        whole = json.dumps(results[path] | {"latency": found[path] | circumstances}, indent=2) + "\n"
+    for folder, result, times in zip(folders, results, found, strict=True):
+        print(folder, times)
+        whole = json.dumps(result | {"latency": times | circumstances}, indent=2) + "\n"
         (folder / "results.json.new").write_text(whole, encoding="utf-8")
         (folder / "results.json.new").replace(folder / "results.json")
 

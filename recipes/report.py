@@ -102,15 +102,25 @@ its label, on the CPU named below, measured for all models in turns.
 """
 
 
+def files(paths: list[Path]) -> list[Path]:
+    """The results.json of each of some folders, or files as they are; a folder without one is named and left out."""
+    found = []
+    for path in paths:
+        file = path / "results.json" if path.is_dir() else path
+        if file.is_file():
+            found.append(file)
+        elif path.is_dir():
+            print(f"left out: {path} has no results.json")
+        else:
+            sys.exit(f"error: there is no {path}.")
+    if not found:
+        sys.exit("error: there is nothing to read: give folders that a recipe has written, or their results.json.")
+    return found
+
+
 def read(paths: list[Path]) -> list[dict]:
-    """The results of some runs: files, or folders with a results.json."""
-    files = [path / "results.json" if path.is_dir() else path for path in paths]
-    for file in files:
-        if not file.is_file():
-            sys.exit(
-                f"error: there is no {file}: give folders that a recipe has written, or their results.json files."
-            )
-    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    """The results of some runs: folders, or files."""
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files(paths)]
 
 
 def models(results: list[dict]) -> list[Model]:

@@ -58,19 +58,20 @@ def test_medians_of_single_texts_and_of_batches(monkeypatch):
         return answer
 
     texts = ["a"] * 64
-    found = latency.measure({"slow": asker("slow", 0.02), "fast": asker("fast", 0.001)}, texts)
-    assert found == {
-        "slow": {"milliseconds": 20.0, "texts_per_second": 200.0},
-        "fast": {"milliseconds": 1.0, "texts_per_second": 4000.0},
-    }
+    found = latency.measure([asker("slow", 0.02), asker("fast", 0.001)], texts)
+    assert found == [
+        {"milliseconds": 20.0, "texts_per_second": 200.0},
+        {"milliseconds": 1.0, "texts_per_second": 4000.0},
+    ]
     turns = [name for name, size, _ in asked if size == 1]
     assert turns == ["slow", "fast"] * 64, "they take turns"
 
 
 def test_what_cannot_be_measured_is_refused(folders, tmp_path, capsys):
     for paths, says in (
-        ([], "give the folders"),
-        ([str(tmp_path)], "no results.json in"),
+        ([], "nothing to read"),
+        ([str(tmp_path)], "nothing to read"),
+        ([str(tmp_path / "nowhere")], "there is no .*nowhere"),
     ):
         with pytest.raises(SystemExit, match=says):
             latency.main(paths)

@@ -196,7 +196,16 @@ def test_folders_and_files_can_be_read(tmp_path):
     write(tmp_path / "a", result())
     assert report.read([tmp_path / "a"]) == report.read([tmp_path / "a" / "results.json"]) == [result()]
     with pytest.raises(SystemExit, match="there is no .*nowhere"):
-        report.read([tmp_path / "nowhere"])
+        report.read([tmp_path / "a", tmp_path / "nowhere"])
+
+
+def test_a_folder_without_results_is_named_and_left_out(tmp_path, capsys):
+    write(tmp_path / "a", result())
+    (tmp_path / "report").mkdir()
+    assert report.read(sorted(tmp_path.iterdir())) == [result()]
+    assert capsys.readouterr().out == f"left out: {tmp_path / 'report'} has no results.json\n"
+    with pytest.raises(SystemExit, match="nothing to read"):
+        report.read([tmp_path / "report"])
 
 
 def test_runs_that_do_not_belong_together_leave_no_report(tmp_path, monkeypatch):
