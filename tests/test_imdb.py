@@ -518,6 +518,19 @@ def test_the_textbooks_experiment(family):
     assert {name: getattr(options, name) for name in expected} == expected
 
 
+@pytest.mark.parametrize("family", ["rnn", "birnn", "lstm", "gru"])
+def test_what_is_tuned_is_still_the_textbooks_experiment(family):
+    book, tuned = (
+        parse(imdb.ImdbOptions, ["--config", str(ROOT / f"recipes/configs/imdb/{kind}-{family}.yaml")])
+        for kind in ("book", "tuned-book")
+    )
+    for name in ("model_type", "window", "embedding_size", "hidden_size"):
+        assert tuned.model[name] == book.model[name]
+    assert "num_hidden_layers" not in tuned.model
+    assert tuned.tokenizer == book.tokenizer
+    assert tuned.num_train_epochs == book.num_train_epochs
+
+
 @pytest.mark.parametrize("size", [1, 2, 1000])
 def test_the_metric_is_that_of_scikit_learn(size):
     metric = evaluate.load(str(ROOT / "recipes" / "metrics" / "accuracy.py"))
