@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import pipeline
@@ -27,10 +28,10 @@ TEXTS, BATCH, ROUNDS = 192, 32, 3
 
 
 def asker(folder: Path, results: dict) -> Callable[[list[str], int], list]:
-    """A function of texts and a batch size that answers as the folder's users are answered, on the CPU."""
+    """A function that answers a text, or a list of texts and a batch size, as a user is answered, on the CPU."""
     if results["model_type"] == "tfidf":
         model = Tfidf.load(folder)
-        return lambda texts, batch_size: model(texts)
+        return lambda texts, batch_size=1: model([texts] if isinstance(texts, str) else texts)
     longest = results["config"]["max_length"]
     cut = {"truncation": True, "max_length": longest} if longest else {}
     return pipeline("text-classification", model=str(folder), device="cpu", **cut)
@@ -43,10 +44,10 @@ def measure(ask: list[Callable], texts: list[str]) -> list[dict]:
         answer(texts[:BATCH], batch_size=BATCH)
     for text in texts:
         for answer, times in zip(ask, single, strict=True):
-            times.append(seconds(answer, [text], 1))
+            times.append(seconds(answer, text))
     for _ in range(ROUNDS):
         for answer, times in zip(ask, many, strict=True):
-            times.append(seconds(answer, texts, BATCH))
+            times.append(seconds(answer, texts, batch_size=BATCH))
     return [
         {
             "milliseconds": round(1000 * statistics.median(one), 2),
@@ -56,10 +57,10 @@ def measure(ask: list[Callable], texts: list[str]) -> list[dict]:
     ]
 
 
-def seconds(answer: Callable, texts: list[str], batch_size: int) -> float:
-    """How long the answers take."""
+def seconds(answer: Callable, *args: Any, **kwargs: Any) -> float:
+    """How long the answer takes."""
     started = time.perf_counter()
-    answer(texts, batch_size=batch_size)
+    answer(*args, **kwargs)
     return time.perf_counter() - started
 
 

@@ -44,6 +44,7 @@ def test_answers_are_the_folders_own(folders):
     network, baseline = (latency.asker(folder, read(folder)) for folder in folders)
     assert [answer["label"] in ("negative", "positive") for answer in network(texts, batch_size=2)] == [True] * 3
     assert baseline(texts, batch_size=2) == tfidf.Tfidf.load(folders[1])(texts)
+    assert network(texts[0]) == network(texts[:1], batch_size=1) and baseline(texts[0]) == baseline(texts[:1])
 
 
 def test_medians_of_single_texts_and_of_batches(monkeypatch):
@@ -51,9 +52,9 @@ def test_medians_of_single_texts_and_of_batches(monkeypatch):
     monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
 
     def asker(name, seconds):
-        def answer(texts, batch_size):
-            asked.append((name, len(texts), batch_size))
-            now[0] += seconds * (len(texts) if batch_size == 1 else len(texts) / 4)
+        def answer(texts, batch_size=1):
+            asked.append((name, texts, batch_size))
+            now[0] += seconds if isinstance(texts, str) else seconds * len(texts) / 4
 
         return answer
 
@@ -63,7 +64,7 @@ def test_medians_of_single_texts_and_of_batches(monkeypatch):
         {"milliseconds": 20.0, "texts_per_second": 200.0},
         {"milliseconds": 1.0, "texts_per_second": 4000.0},
     ]
-    turns = [name for name, size, _ in asked if size == 1]
+    turns = [name for name, texts, _ in asked if texts == "a"]
     assert turns == ["slow", "fast"] * 64, "they take turns"
 
 
