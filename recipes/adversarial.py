@@ -3,6 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from recipes.command_line import RecipeError
+
+
+ONCE = (
+    "adversarial_epsilon needs a model that looks up its word vectors once in a forward pass, as [rows, words, "
+    "features]; this one does not. Leave it at 0."
+)
+
 
 class Adversary:
     """Moves the word vectors x of each row by r = ε ‖x‖ g / ‖g‖, g the loss's gradient by x.
@@ -27,18 +35,24 @@ class Adversary:
             return x
         if self.push is not None:
             return x + self.push
+        if self.vectors is not None or x.ndim != 3:
+            raise RecipeError(ONCE)
         self.vectors = x if x.requires_grad else x.detach().requires_grad_()  # frozen ones have no gradient
         self.vectors.retain_grad()
         return self.vectors
 
     def attack(self) -> None:
         """After a backward pass: the next forward pass, on the same rows, reads moved vectors."""
+        if self.vectors is None:
+            raise RecipeError(ONCE)
         x, g = self.vectors.detach(), self.vectors.grad
         # Padding has no slope; some models give it a vector, which must not count.
         x = x * g.any(-1, keepdim=True)
+        # A row that the model is sure of has a slope whose squares would vanish; one whose labels do not count has
+        # none, and stays where it is.
+        g = g / g.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(g.dtype).tiny)
         lengths, steepness = (part.flatten(1).norm(dim=1)[:, None, None] for part in (x, g))
-        # A row whose labels do not count has no slope, and stays where it is.
-        self.push = self.epsilon * lengths * g / steepness.clamp(min=torch.finfo(g.dtype).tiny)
+        self.push = self.epsilon * lengths * g / steepness.clamp(min=1)  # 1 is its largest value, unless all are 0
         self.vectors = None
 
     def rest(self) -> None:

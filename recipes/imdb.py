@@ -85,10 +85,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
     accelerator.print(f"Rows: {sizes}.")
     tokenizer, model = build(options, corpus)
-    # A transformer reads so many tokens and no more; pipeline() must be told so in each call.
-    longest = getattr(model.config, "max_position_embeddings", None)
-    limits = [options.max_length, longest, longest and tokenizer.model_max_length]
-    limit = min((limit for limit in limits if limit), default=None)
+    limit = longest(options, tokenizer, model)
     cut = {"truncation": True, "max_length": limit} if limit else {}
     if limit:
         # On record in results.json, and in the saved tokenizer, so that `truncation=True` alone cuts there too.
@@ -104,6 +101,19 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels, cut=cut),
     )
     return run(accelerator, model, tokenizer, task, options)
+
+
+def longest(options: ImdbOptions, tokenizer, model) -> int | None:
+    """Tokens of a text that are read, the first ones: a transformer has so many positions and no more.
+
+    Raises:
+        RecipeError: max_length asks for more.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions and options.max_length and options.max_length > positions:
+        raise RecipeError(f"max_length is {options.max_length}, and this model has {positions} positions: lower it.")
+    # Its tokenizer may know of fewer: some models give away positions to their padding.
+    return options.max_length or (positions and min(positions, tokenizer.model_max_length))
 
 
 def build(options: ImdbOptions, corpus: data.Corpus):
@@ -166,12 +176,14 @@ def changed(config: PreTrainedConfig, fields: dict[str, Any]) -> PreTrainedConfi
 
     Raises:
         RecipeError: it has no such field.
+        huggingface_hub.errors.StrictDataclassError: the field does not take such a value.
     """
     for name, value in fields.items():
         known = MODEL_FIELDS if isinstance(config, RecurrentConfig) else set(config.to_dict())
         if name not in known:
             raise RecipeError(unknown(name, known, "model"))
         setattr(config, name, value)
+    config.validate()
     return config
 
 

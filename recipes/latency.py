@@ -9,7 +9,9 @@ import json
 import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
 from recipes import data
+from recipes.command_line import RecipeError
 from recipes.report import files
 from recipes.tfidf import Tfidf
 from recipes.training import device_name, git_commit, versions
@@ -31,7 +34,12 @@ def asker(folder: Path, results: dict) -> Callable[[list[str], int], list]:
     """A function that answers a text, or a list of texts and a batch size, as a user is answered, on the CPU."""
     if results["model_type"] == "tfidf":
         model = Tfidf.load(folder)
-        return lambda texts, batch_size=1: model([texts] if isinstance(texts, str) else texts)
+
+        def answer(texts, batch_size=1):
+            texts = [texts] if isinstance(texts, str) else texts
+            return [row for i in range(0, len(texts), batch_size) for row in model(texts[i : i + batch_size])]
+
+        return answer
     longest = results["config"]["max_length"]
     cut = {"truncation": True, "max_length": longest} if longest else {}
     return pipeline("text-classification", model=str(folder), device="cpu", **cut)
@@ -65,33 +73,33 @@ def seconds(answer: Callable, *args: Any, **kwargs: Any) -> float:
 
 
 def main(paths: list[str]) -> None:
-    """Measures the folders together, and writes into each what was found.
-
-    Raises:
-        SystemExit: nothing to measure, or folders of several data sets.
-    """
+    """Measures the folders together, those of one data set on its test texts, and writes into each what was found."""
     logging.disable_progress_bar()
-    folders = [file.parent for file in files([Path(path) for path in paths])]
-    results = [json.loads((folder / "results.json").read_text(encoding="utf-8")) for folder in folders]
-    sources = {result["config"]["dataset"] for result in results}
-    if len(sources) > 1:
-        sys.exit(f"error: these folders are of several data sets: {', '.join(sorted(sources))}. Measure each alone.")
-    test = data.load("imdb", sources.pop(), seed=0).splits["test"]
-    texts = [test[i]["text"] for i in range(0, len(test), max(1, len(test) // TEXTS))][:TEXTS]
-    found = measure([asker(folder, result) for folder, result in zip(folders, results, strict=True)], texts)
-    circumstances = {
-        "texts": len(texts),
-        "device": device_name(torch.device("cpu")),
-        "num_threads": torch.get_num_threads(),
-        "versions": versions("scikit-learn"),
-        "git_commit": git_commit(),
-    }
-    for folder, result, times in zip(folders, results, found, strict=True):
-        print(folder, times)
-        whole = json.dumps(result | {"latency": times | circumstances}, indent=2) + "\n"
-        (folder / "results.json.new").write_text(whole, encoding="utf-8")
-        (folder / "results.json.new").replace(folder / "results.json")
+    groups = defaultdict(list)
+    for file in files([Path(path) for path in paths]):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        groups[result["task"], result["config"]["dataset"]].append((file, result))
+    for (task, dataset), group in groups.items():
+        test = data.load(task, dataset, seed=0).splits["test"]
+        texts = [test[i]["text"] for i in range(0, len(test), max(1, len(test) // TEXTS))][:TEXTS]
+        circumstances = {
+            "texts": len(texts),
+            "device": device_name(torch.device("cpu")),
+            "num_threads": torch.get_num_threads(),
+            "versions": versions("scikit-learn"),
+            "git_commit": git_commit(),
+            "measured": datetime.now(timezone.utc).isoformat(),  # the same for all that were measured in turns
+        }
+        found = measure([asker(file.parent, result) for file, result in group], texts)
+        for (file, result), times in zip(group, found, strict=True):
+            print(file.parent, times)
+            unfinished = file.with_name("results.json.new")
+            unfinished.write_text(json.dumps(result | {"latency": times | circumstances}, indent=2) + "\n", "utf-8")
+            unfinished.replace(file)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except RecipeError as error:
+        sys.exit(f"error: {error}")

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from recipes import data
+from recipes import data, made
 from recipes.command_line import main, option, parse
 from recipes.imdb import accuracy
 from recipes.training import check_writable, cores, device_name, git_commit, versions
@@ -42,12 +42,14 @@ class Tfidf:
     terms, since scikit-learn's own way to save is a pickle.
     """
 
-    def __init__(self, vectorizer: TfidfVectorizer, classifier: LogisticRegression):
-        self.vectorizer, self.classifier = vectorizer, classifier
+    def __init__(self, vectorizer: TfidfVectorizer, classifier: LogisticRegression, num_labels: int):
+        self.vectorizer, self.classifier, self.num_labels = vectorizer, classifier, num_labels
 
     def __call__(self, texts: list[str]) -> list[list[float]]:
-        """For each text the probabilities of the labels."""
-        return self.classifier.predict_proba(self.vectorizer.transform(texts)).tolist()
+        """For each text the probabilities of all labels, those included that no text of train had."""
+        probabilities = np.zeros((len(texts), self.num_labels))
+        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(self.vectorizer.transform(texts))
+        return probabilities.tolist()
 
     def weights(self) -> dict[str, np.ndarray]:
         """Every number that was learned."""
@@ -61,19 +63,20 @@ class Tfidf:
         """Writes `vocabulary.json` and `model.safetensors`."""
         terms = self.vectorizer.get_feature_names_out().tolist()
         (folder / "vocabulary.json").write_text(json.dumps(terms), encoding="utf-8")
-        weights = {name: np.ascontiguousarray(array, np.float32) for name, array in self.weights().items()}
-        save_file(weights, folder / "model.safetensors")
+        arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in self.weights().items()}
+        arrays |= {"classes": self.classifier.classes_, "num_labels": np.array([self.num_labels])}
+        save_file(arrays, folder / "model.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "Tfidf":
         """The opposite."""
-        weights = load_file(folder / "model.safetensors")
+        arrays = load_file(folder / "model.safetensors")
         terms = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         vectorizer, classifier = vectorizer_of(vocabulary=terms), LogisticRegression()
-        vectorizer.idf_ = weights["idf"]
-        classifier.coef_, classifier.intercept_ = weights["coef"], weights["intercept"]
-        classifier.classes_ = np.arange(max(2, len(weights["intercept"])))
-        return cls(vectorizer, classifier)
+        vectorizer.idf_ = arrays["idf"]
+        classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
+        classifier.classes_ = arrays["classes"]
+        return cls(vectorizer, classifier, int(arrays["num_labels"][0]))
 
 
 def vectorizer_of(**changes: Any) -> TfidfVectorizer:
@@ -88,13 +91,14 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     check_writable(folder)
     started_from = {"versions": versions("scikit-learn"), "git_commit": git_commit()}
     corpus = data.load("imdb", options.dataset, seed=options.seed)
+    print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
     rows = {name: (list(split["text"]), list(split["label"])) for name, split in corpus.splits.items()}
     measure = accuracy()
 
     def metrics(model: Tfidf, split: str) -> dict[str, float]:
         texts, labels = rows[split]
         found = model(texts)
-        of_the_right = np.array(found)[range(len(labels)), labels]
+        of_the_right = np.array(found)[range(len(labels)), labels].clip(min=np.finfo(np.float32).tiny)
         return {**measure(found, labels), "loss": float(-np.log(of_the_right).mean())}
 
     texts, labels = rows["train"]
@@ -104,7 +108,8 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     seconds, tried = time.perf_counter() - started, []
     for number, strength in enumerate(STRENGTHS, start=1):
         started = time.perf_counter()
-        model = Tfidf(vectorizer, LogisticRegression(C=strength, max_iter=1000).fit(vectors, labels))
+        classifier = LogisticRegression(C=strength, max_iter=1000).fit(vectors, labels)
+        model = Tfidf(vectorizer, classifier, len(corpus.labels))
         seconds += time.perf_counter() - started
         record = {"epoch": number, "C": strength, "validation": metrics(model, "validation")}
         tried.append((record | {"train_seconds": round(seconds, 2)}, model))
@@ -132,9 +137,10 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         **started_from,
         "config": dataclasses.asdict(options),
     }
-    (folder / "results.json").unlink(missing_ok=True)
+    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    (folder / "results.json").unlink(missing_ok=True)  # where it is, the folder is whole
     model.save(folder)
-    (folder / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "results.json").write_text(text, encoding="utf-8")
     print(f"test {results['metrics']['test']}; written to {options.output_dir}")
     return results
 

@@ -288,8 +288,9 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
             for number, (inputs, count) in enumerate(zip(passes, labels, strict=True), start=1):
                 inputs = send_to_device(inputs, accelerator.device)
                 for look in range(looks):
-                    last = number == len(passes) and look == looks - 1
-                    with nullcontext() if last else accelerator.no_sync(model):
+                    last_look = look == looks - 1
+                    synchronise = number == len(passes) and last_look
+                    with nullcontext() if synchronise else accelerator.no_sync(model):
                         outputs = model(**inputs)
                         # A mean over no labels is no number; such a pass still takes part in everybody's backward.
                         loss = outputs.loss * (count / all_labels) if count else outputs.logits.sum() * 0
@@ -297,8 +298,10 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
                         accelerator.backward(loss * world / looks)
                     if look == 0:
                         step_loss += loss.detach()
-                    if adversary:
-                        adversary.rest() if look else adversary.attack()
+                    if adversary and last_look:
+                        adversary.rest()
+                    elif adversary:
+                        adversary.attack()
             if options.max_grad_norm is not None:
                 accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm)
             optimizer.step()
@@ -491,6 +494,7 @@ def run(
         "task": task.name,
         "model": Path(options.output_dir).resolve().name,
         "model_type": model.config.model_type,
+        "model_config": model.config.to_diff_dict(),
         "dataset": task.dataset,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "seed": options.seed,

@@ -8,6 +8,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import BertConfig, BertForSequenceClassification
 
 from recipes.adversarial import Adversary
+from recipes.command_line import RecipeError
 from rnnzoo import GRUConfig, GRUForSequenceClassification
 
 
@@ -83,6 +84,36 @@ def test_nobody_is_moved_in_evaluation_or_afterwards(model, batch):
     model.train()
     adversary.leave()
     torch.testing.assert_close(model(**batch).logits, expected)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_a_slope_of_any_size_pushes_as_far(size):
+    model = gru().train()
+    adversary = Adversary(model, 0.1)
+    ids = torch.randint(3, 20, (2, 5))
+    (model.get_input_embeddings()(ids).sigmoid().sum() * size).backward()
+    adversary.attack()
+    x = model.get_input_embeddings().weight[ids].detach()
+    for row in range(2):
+        assert adversary.push[row].norm() == pytest.approx(0.1 * x[row].norm().item(), rel=1e-4)
+
+
+def test_a_model_that_looks_up_words_otherwise_is_refused(batch):
+    model = gru().train()
+    twice = Adversary(model, 0.1)
+    model(**batch)
+    with pytest.raises(RecipeError, match="looks up its word vectors once.*Leave it at 0"):
+        model(**batch)
+    twice.leave()
+    never = Adversary(model, 0.1)
+    model(inputs_embeds=torch.randn(2, 3, 5), labels=torch.tensor([0, 1])).loss.backward()
+    with pytest.raises(RecipeError, match="looks up its word vectors once"):
+        never.attack()
+    never.leave()
+    flat = Adversary(model, 0.1)
+    with pytest.raises(RecipeError, match="looks up its word vectors once"):
+        model.get_input_embeddings()(torch.tensor([3, 4]))
+    flat.leave()
 
 
 def test_frozen_vectors_are_moved_too(batch):

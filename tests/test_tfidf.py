@@ -6,7 +6,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from recipes import data, tfidf
+from recipes import data, made, tfidf
 from recipes.command_line import RecipeError
 from recipes.tfidf import Tfidf
 
@@ -58,6 +58,25 @@ def test_three_classes(tmp_path):
     results = tfidf.recipe(["--dataset", str(tmp_path), "--output_dir", str(tmp_path / "out")])
     assert results["metrics"]["test"]["accuracy"] == 1
     assert [row.index(max(row)) for row in Tfidf.load(tmp_path / "out")(rows["text"])] == rows["label"]
+
+
+def test_a_class_that_train_lacks_has_no_probability(tmp_path):
+    rows = {"text": ["red red one", "blue blue three"] * 4, "label": [0, 2] * 4}
+    test = {"text": ["red red", "green", "blue"], "label": [0, 1, 2]}
+    (tmp_path / "labels.json").write_text('["red", "green", "blue"]')
+    for split, given in {"train": rows, "validation": rows, "test": test}.items():
+        lines = [json.dumps({"text": t, "label": n}) for t, n in zip(given["text"], given["label"], strict=True)]
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    results = tfidf.recipe(["--dataset", str(tmp_path), "--output_dir", str(tmp_path / "out")])
+    assert results["metrics"]["test"]["accuracy"] == pytest.approx(2 / 3)
+    assert 10 < results["metrics"]["test"]["loss"] < 100, "sure, and wrong, but not infinitely so"
+    found = Tfidf.load(tmp_path / "out")(test["text"])
+    assert [row[1] for row in found] == [0, 0, 0] and [row.index(max(row)) for row in found][::2] == [0, 2]
+
+
+def test_the_made_set_announces_itself(written, capsys, tmp_path):
+    tfidf.recipe(["--dataset", "made", "--output_dir", str(tmp_path)])
+    assert made.BANNER in capsys.readouterr().out
 
 
 def test_what_cannot_be_done_is_said_at_once(tmp_path):
