@@ -318,10 +318,8 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
         ("size", "megabytes in fp32", lambda model: model.megabytes),
     ):
         figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
-        for model in found:
-            x, y = place(model), mean(model.scores)
-            if x is None:
-                continue
+        shown = [(place(model), mean(model.scores), model) for model in found if place(model) is not None]
+        for number, (x, y, model) in enumerate(sorted(shown, key=lambda row: row[:2])):
             axes.errorbar(
                 x,
                 y,
@@ -330,11 +328,18 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
                 capsize=3,
                 color=colours[model.kind],
             )
-            axes.annotate(model.name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+            # By turns above and below, as neighbours would cover each other.
+            offset, side = ((0, 7), "bottom") if number % 2 else ((0, -7), "top")
+            axes.annotate(
+                model.name, (x, y), xytext=offset, textcoords="offset points", fontsize=8, ha="center", va=side
+            )
         for kind, colour in colours.items():
             axes.plot([], [], "o", color=colour, label=kind)
         axes.legend(loc="lower right")
         axes.set(xscale="log", xlabel=label, ylabel="test accuracy", title=f"{dataset}: {PICTURES[name]}")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.margins(x=0.1)
         axes.grid(alpha=0.3)
         save(name, figure)
 
