@@ -160,6 +160,7 @@ def trained(folder, task: SmallTask | None = None, dropout: float = 0.0, **optio
         world_size=accelerator.num_processes,
         dtypes=model.dtypes,
         drawn=model.drawn,
+        hooks=len(model.get_input_embeddings()._forward_hooks),
     )
 
 

@@ -162,4 +162,5 @@ def test_it_changes_what_is_learned_and_nothing_else(tmp_path):
     plain, hard = trained(tmp_path), trained(tmp_path, adversarial_epsilon=0.2)
     assert gap(plain, hard) > 1e-3
     assert plain.passes == hard.passes
+    assert hard.hooks == 0, "the adversary has left"
     assert plain.history[0]["train_loss"] == pytest.approx(hard.history[0]["train_loss"], rel=0.2)
