@@ -6,6 +6,7 @@ accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml -
 
 import dataclasses
 import inspect
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 import rnnzoo
 from recipes import data, made
-from recipes.command_line import RecipeError, main, parse, unknown
+from recipes.command_line import RecipeError, main, option, parse, unknown
 from recipes.serving import answers
 from recipes.training import Task, TrainingOptions, run, start
+from recipes.word2vec import word2vec
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 
 
@@ -48,9 +50,15 @@ class ImdbOptions(TrainingOptions):
 
     task: ClassVar[str] = "imdb"
 
+    word_vectors: str | None = option(None, "what a new model's begin with: word2vec, from the training texts alone")
+
     def __post_init__(self):
         """Refuses options that the model or the tokenizer would refuse, before any data is read."""
         super().__post_init__()
+        if self.word_vectors not in (None, "word2vec"):
+            raise RecipeError(f"word_vectors is {self.word_vectors!r}: choose word2vec, or leave it out.")
+        if self.word_vectors and self.model_name_or_path:
+            raise RecipeError("word_vectors are for a new model; model_name_or_path brings its own: leave one out.")
         if self.model_name_or_path:
             return
         if self.max_length:
@@ -90,15 +98,17 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     if limit:
         # On record in results.json, and in the saved tokenizer, so that `truncation=True` alone cuts there too.
         options.max_length = tokenizer.model_max_length = limit
+    rows = DatasetDict({name: encode(split, tokenizer, model, cut) for name, split in corpus.splits.items()})
     task = Task(
         name="imdb",
         dataset={"name": corpus.name, "source": corpus.source, "splits": sizes},
-        rows=DatasetDict({name: encode(split, tokenizer, model, cut) for name, split in corpus.splits.items()}),
+        rows=rows,
         collate=partial(collate, tokenizer),
         read=read,
         metrics=accuracy(),
         best="accuracy",
         serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels, cut=cut),
+        seconds_before=start_vectors(model, rows["train"], options),
     )
     return run(accelerator, model, tokenizer, task, options)
 
@@ -169,6 +179,20 @@ def build(options: ImdbOptions, corpus: data.Corpus):
         unk_token_id=tokenizer.unk_token_id,
     )
     return tokenizer, AutoModelForSequenceClassification.from_config(config)
+
+
+def start_vectors(model, train: Dataset, options: ImdbOptions) -> float:
+    """Gives a new model the word vectors that it is to begin with; the seconds that they took.
+
+    Every process makes the same ones. A run that is resumed has them in its checkpoint.
+    """
+    if not options.word_vectors or options.resume:
+        return 0.0
+    started = time.perf_counter()
+    embeddings = model.get_input_embeddings()
+    with torch.no_grad():
+        embeddings.weight.copy_(word2vec(train["input_ids"], embeddings, options.seed))
+    return time.perf_counter() - started
 
 
 def changed(config: PreTrainedConfig, fields: dict[str, Any]) -> PreTrainedConfig:

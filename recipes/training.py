@@ -108,6 +108,7 @@ class Task:
         best: the metric on validation by which the best epoch is chosen, the larger the better.
         serve: a saved folder and the predictions for the test split -> proof for results.json that the pipeline
             gives the same in a fresh process; raises where it does not.
+        seconds_before: what learning before the loop took (word vectors, say); training's seconds go on from there.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Task:
     metrics: Callable[[list, list], dict[str, float]]
     best: str
     serve: Callable[[Path, list], dict[str, Any]]
+    seconds_before: float = 0.0
 
 
 def start(options: TrainingOptions) -> Accelerator:
@@ -208,10 +210,10 @@ def share(batch: list[int], rank: int, world: int, passes: int = 1) -> list[list
 class Progress:
     """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped."""
 
-    def __init__(self, settings: dict[str, Any]):
+    def __init__(self, settings: dict[str, Any], seconds: float = 0.0):
         self.settings = settings
         self.epoch, self.step, self.step_in_epoch = 0, 0, 0
-        self.loss_sum, self.seconds = 0.0, 0.0
+        self.loss_sum, self.seconds = 0.0, seconds
         self.history: list[dict] = []
         self.best_epoch: int | None = None
         self.best_weights: dict[str, torch.Tensor] = {}
@@ -261,7 +263,7 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
     adversary = Adversary(model, options.adversarial_epsilon) if options.adversarial_epsilon else None
     looks = 2 if adversary else 1
     model, optimizer = accelerator.prepare(model, optimizer)
-    progress = Progress(settings(options, len(rows)))
+    progress = Progress(settings(options, len(rows)), task.seconds_before)
     accelerator.register_for_checkpointing(progress, scheduler)
     if options.resume:
         resume(accelerator, progress, options)

@@ -156,6 +156,7 @@ def trained(folder, task: SmallTask | None = None, dropout: float = 0.0, **optio
         history=history,
         best_epoch=progress.best_epoch,
         step=progress.step,
+        seconds=progress.seconds,
         passes=task.passes(),
         world_size=accelerator.num_processes,
         dtypes=model.dtypes,
