@@ -127,6 +127,15 @@ def rows(results):
     return [line for line in report.table(report.models(results)).splitlines()[2:] if line.startswith("|")]
 
 
+@pytest.mark.parametrize("family", ["rnn", "birnn", "lstm", "gru"])
+def test_a_network_for_whole_reviews_is_small_and_quickly_trained(family):
+    runs = [run for run in report.committed() if run["model"].rpartition("-")[0] == family]
+    assert runs
+    for run in runs:
+        assert 2 * run["num_parameters"] < 4e6  # bytes in half precision
+        assert run["train_seconds"] < 20 * 60 and "2 cores" in run["device"]
+
+
 def test_a_row_is_the_mean_over_seeds_with_its_spread():
     assert rows([SECOND, result(), OTHER]) == [
         "| b | recurrent | last 100 | 0.6500 | 3 | 7,000,000 | 28.0 | 2 | 1.2 | 2,000 |",
