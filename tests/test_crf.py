@@ -1,0 +1,203 @@
+"""The CRF against brute force over all paths, and what it makes of a tagger's outputs."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.func import functional_call
+
+from rnnzoo.crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
+from rnnzoo.modeling_rnnzoo import logits_of_path
+
+
+LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+C = len(LABELS)
+
+
+def crf(labels=LABELS, std=1.0, dtype=torch.float64):
+    made = LinearChainCRF(len(labels), forbidden_in_iob2(labels)).to(dtype)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(std=std)
+    return made
+
+
+def paths(crf, emissions, allowed_only):
+    """Every path of a text [T, C] and its score, best first."""
+    forbidden = torch.tensor(crf.forbidden)
+    found = []
+    for path in itertools.product(range(len(crf.start)), repeat=len(emissions)):
+        steps = list(itertools.pairwise(path))
+        if allowed_only and (forbidden[-1, path[0]] or any(forbidden[a, b] for a, b in steps)):
+            continue
+        score = crf.start[path[0]] + crf.end[path[-1]]
+        score = score + sum(emissions[t, tag] for t, tag in enumerate(path))
+        score = score + sum(crf.transitions[a, b] for a, b in steps)
+        found.append((score.item(), path))
+    return sorted(found, reverse=True)
+
+
+def log_z(scores):
+    return torch.logsumexp(torch.tensor(scores, dtype=torch.float64), 0).item()
+
+
+@pytest.fixture
+def case():
+    """Emissions, and a mask with padding right, left, on both sides, in between, everywhere, and nowhere."""
+    rows = ["11111", "11000", "00011", "01110", "10101", "00000", "00100"]
+    mask = torch.tensor([[character == "1" for character in row] for row in rows])
+    return torch.randn(*mask.shape, C, dtype=torch.float64) * 2, mask
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_likelihood_equals_brute_force(case, masked):
+    model, (emissions, mask) = crf(), case
+    mask = mask if masked else torch.ones_like(mask)
+    tags = torch.randint(C, mask.shape)
+    found = model(emissions, tags, mask if masked else None)
+    for row, real in enumerate(mask):
+        if not real.any():
+            assert found[row] == 0
+            continue
+        everything = paths(model, emissions[row, real], allowed_only=False)
+        score = dict((path, score) for score, path in everything)[tuple(tags[row, real].tolist())]
+        assert found[row].item() == pytest.approx(score - log_z([s for s, _ in everything]), abs=1e-10)
+
+
+@pytest.mark.parametrize("n", [1, 3, 7])
+def test_best_paths_equal_brute_force(case, n):
+    model, (emissions, mask) = crf(), case
+    tags, scores = model.decode(emissions, mask, n=n)
+    assert tags.shape == (len(mask), n, mask.shape[1]) and not tags[~mask[:, None].expand_as(tags)].any()
+    for row, real in enumerate(mask):
+        expected = paths(model, emissions[row, real], allowed_only=True)[:n] if real.any() else [(0.0, ())]
+        for rank, (score, path) in enumerate(expected):
+            assert tuple(tags[row, rank, real].tolist()) == path
+            assert scores[row, rank].item() == pytest.approx(score, abs=1e-10)
+        assert (scores[row, len(expected) :] == -torch.inf).all()
+
+
+def test_marginals_equal_brute_force(case):
+    model, (emissions, mask) = crf(), case
+    found = model.marginals(emissions, mask)
+    assert not found[~mask].any()
+    for row, real in enumerate(mask):
+        if not real.any():
+            continue
+        allowed = paths(model, emissions[row, real], allowed_only=True)
+        total = log_z([score for score, _ in allowed])
+        expected = torch.zeros(int(real.sum()), C, dtype=torch.float64)
+        for score, path in allowed:
+            for t, tag in enumerate(path):
+                expected[t, tag] += math.exp(score - total)
+        torch.testing.assert_close(found[row, real], expected, atol=1e-10, rtol=0)
+
+
+def test_gradients_are_those_of_the_likelihood(case):
+    model, (emissions, mask) = crf(), case
+    tags = torch.randint(C, mask.shape)
+    names = [name for name, _ in model.named_parameters()]
+
+    def likelihood(emissions, *parameters):
+        return functional_call(model, dict(zip(names, parameters, strict=True)), (emissions, tags, mask))
+
+    assert torch.autograd.gradcheck(likelihood, (emissions.requires_grad_(), *model.parameters()))
+
+
+def test_a_row_is_the_same_in_any_batch(case):
+    model, (emissions, mask) = crf(dtype=torch.float32), case
+    emissions, tags = emissions.float(), torch.randint(C, mask.shape)
+    together = model(emissions, tags, mask), model.decode(emissions, mask)[0][:, 0], model.marginals(emissions, mask)
+    emissions[~mask] = torch.nan  # what lies in the padding does not matter
+    for row, real in enumerate(mask):
+        if not real.any():
+            continue
+        one = emissions[row, real][None]
+        assert model(one, tags[row, real][None]).item() == pytest.approx(together[0][row].item(), abs=1e-5)
+        assert torch.equal(model.decode(one)[0][0, 0], together[1][row, real])
+        torch.testing.assert_close(model.marginals(one)[0], together[2][row, real], atol=1e-6, rtol=0)
+
+
+def test_forbidden_tags_never_follow():
+    model = crf(std=20.0, dtype=torch.float32)
+    emissions = torch.randn(50, 12, C) * 20 + 60 * torch.tensor([label[0] == "I" for label in LABELS])
+    forbidden = torch.tensor(model.forbidden)
+    tags, scores = model.decode(emissions, n=4)
+    assert scores.isfinite().all()
+    assert not forbidden[-1][tags[..., 0]].any() and not forbidden[tags[..., :-1], tags[..., 1:]].any()
+    marginals = model.marginals(emissions)
+    assert not marginals[:, 0, forbidden[-1]].any()
+
+
+def test_what_iob2_forbids():
+    before, after = {"O", "B-Y", "I-Y"}, "I-X"
+    for i, label in enumerate([*LABELS, None]):
+        assert forbidden_in_iob2(LABELS)[i][LABELS.index(after)] == (label in before or label is None)
+        assert not any(forbidden_in_iob2(LABELS)[i][LABELS.index(free)] for free in ("O", "B-X", "B-Y"))
+    # Labels of another scheme are left free.
+    assert not any(map(any, forbidden_in_iob2(["O", "I-X", "X"])))
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
+def test_enormous_scores_stay_numbers(size):
+    model = crf(dtype=torch.float32)
+    emissions = (torch.randn(20, 30, C) * size).requires_grad_()
+    tags = torch.randint(C, (20, 30))
+    likelihood = model(emissions, tags)
+    likelihood.sum().backward()
+    assert likelihood.isfinite().all() and (likelihood <= 0).all()
+    assert emissions.grad.isfinite().all() and model.transitions.grad.isfinite().all()
+    marginals = model.marginals(emissions)
+    torch.testing.assert_close(marginals.sum(2), torch.ones(20, 30), atol=1e-5, rtol=0)
+
+
+def test_in_full_precision_inside_autocast(case):
+    model, (emissions, mask) = crf(dtype=torch.float32), case
+    emissions, tags = emissions.bfloat16(), torch.randint(C, mask.shape)
+    expected = model(emissions.float(), tags, mask), model.marginals(emissions.float(), mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(emissions, tags, mask), model.marginals(emissions, mask)
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+
+
+def test_more_paths_than_there_are():
+    tags, scores = crf().decode(torch.randn(2, 1, C, dtype=torch.float64), n=5)
+    assert scores.isfinite().sum(1).tolist() == [3, 3]  # O, B-X, B-Y
+    assert all(len(set(row[:3])) == 3 for row in tags[:, :, 0].tolist())
+
+
+# ---- what a pipeline makes of it ----
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**31), st.sampled_from([0.1, 1.0, 5.0, 30.0]))
+def test_softmax_and_argmax_give_the_best_path_and_its_marginals(seed, size):
+    torch.manual_seed(seed)
+    model = crf(std=size, dtype=torch.float32)
+    emissions = torch.randn(8, 9, C) * size
+    tags, marginals = model.decode(emissions)[0][:, 0], model.marginals(emissions)
+    served = logits_of_path(tags, marginals).softmax(-1)
+    assert torch.equal(served.argmax(-1), tags)
+    chosen, of_path = (x.gather(2, tags[..., None])[..., 0] for x in (served, marginals))
+    enough = of_path > 1 / C + 1e-3
+    torch.testing.assert_close(chosen[enough], of_path[enough], atol=2e-6, rtol=0)
+    # Where the path's tag is the likeliest already, nothing else is moved.
+    plain = (marginals.argmax(-1) == tags) & (of_path - marginals.topk(2, -1).values[..., 1] > 1e-2 * of_path)
+    torch.testing.assert_close(served[plain], marginals[plain], atol=2e-6, rtol=0)
+
+
+def test_the_best_path_may_pass_through_an_unlikely_tag():
+    """Two paths through O are likelier together than the one through B-X that is the best of all."""
+    model = LinearChainCRF(3, forbidden_in_iob2(["O", "B-X", "B-Y"]))
+    # From O two ways go on that are equally good, from B-X one that is a little better than each.
+    emissions = torch.tensor([[[0.6, 1.0, -9.0], [-9.0, 0.0, 0.0]]])
+    with torch.no_grad():
+        model.transitions[1, 2] = -9.0
+    tags, marginals = model.decode(emissions)[0][:, 0], model.marginals(emissions)
+    assert tags[0, 0] == 1 and marginals[0, 0].argmax() == 0
+    assert logits_of_path(tags, marginals)[0, 0].argmax() == 1
