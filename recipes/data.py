@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,17 +76,17 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
         from recipes.made import make_reviews
 
         corpus_name, source, raw = "made", "made by this project (not IMDB)", make_reviews(seed=0)
-    elif dataset == "auto" and (folder := _rnnzoo_data(name)):
+    elif dataset == "auto" and (folder := rnnzoo_data(name)):
         corpus_name, source = name, f"$RNNZOO_DATA/{name}"
         raw, names = _read_folder(folder)
     elif dataset == "auto":
-        corpus_name, source, raw = name, f"Hub: {HUB[name]}", _read_hub(HUB[name])
-    elif os.path.exists(dataset) or not _looks_like_hub_id(dataset):
+        corpus_name, source, raw = name, f"Hub: {HUB[name]}", read_hub(HUB[name])
+    elif os.path.exists(dataset) or not looks_like_hub_id(dataset):
         folder = Path(dataset).expanduser()
         corpus_name, source = folder.resolve().name, f"folder {folder.resolve().name}"
         raw, names = _read_folder(folder)
     else:
-        corpus_name, source, raw = dataset, f"Hub: {dataset}", _read_hub(dataset)
+        corpus_name, source, raw = dataset, f"Hub: {dataset}", read_hub(dataset)
 
     if names is None and dataset == "auto":
         names = LABELS.get(name)
@@ -102,7 +102,7 @@ def reachable(name: str) -> bool:
     Raises:
         DataError: if `RNNZOO_DATA` is set but has no folder of that name, which is a mistake and no lack.
     """
-    if _rnnzoo_data(name) or _hub_trouble(HUB[name]) is None:
+    if rnnzoo_data(name) or _hub_trouble(HUB[name]) is None:
         return True
     try:
         with _hub_offline():
@@ -115,7 +115,8 @@ def reachable(name: str) -> bool:
 # ---- where rows come from ----
 
 
-def _rnnzoo_data(name: str) -> Path | None:
+def rnnzoo_data(name: str) -> Path | None:
+    """The folder of a data set in `$RNNZOO_DATA`; None where that is not set, an error where it lacks the folder."""
     root = os.environ.get("RNNZOO_DATA")
     if not root:
         return None
@@ -128,17 +129,18 @@ def _rnnzoo_data(name: str) -> Path | None:
     return folder
 
 
-def _looks_like_hub_id(dataset: str) -> bool:
+def looks_like_hub_id(dataset: str) -> bool:
+    """Whether what is no path here can be an id of the Hub."""
     return not dataset.startswith((".", "~", "/")) and "\\" not in dataset and dataset.count("/") <= 1
 
 
-def _hub_trouble(hub_id: str) -> str | None:
+def _hub_trouble(hub_id: str, revision: str | None = None) -> str | None:
     """Ask the Hub for a data set, once: what is in the way, or None."""
     try:
-        HfApi().dataset_info(hub_id, timeout=_PROBE_SECONDS)
+        HfApi().dataset_info(hub_id, revision=revision, timeout=_PROBE_SECONDS)
     # No network, no such data set, offline mode: for us all the same, and the classes differ between HTTP clients.
     except Exception as error:
-        return _brief(error)
+        return brief(error)
     return None
 
 
@@ -153,16 +155,17 @@ def _hub_offline() -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def _read_hub(hub_id: str) -> dict[str, Dataset]:
-    trouble = _hub_trouble(hub_id)
+def read_hub(hub_id: str, revision: str | None = None) -> dict[str, Dataset]:
+    """The splits of a data set of the Hub, or of its copy in the local cache."""
+    trouble = _hub_trouble(hub_id, revision)
     try:
         if trouble is None:
-            return datasets.load_dataset(hub_id)
+            return datasets.load_dataset(hub_id, revision=revision)
         with _hub_offline():
-            return datasets.load_dataset(hub_id)
+            return datasets.load_dataset(hub_id, revision=revision)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         if trouble is None:
-            raise DataError(f"The data set {hub_id!r} of the Hub cannot be read: {_brief(error)}") from error
+            raise DataError(f"The data set {hub_id!r} of the Hub cannot be read: {brief(error)}") from error
         raise DataError(
             f"The data set {hub_id!r} is neither a folder here, nor to be had from the Hub ({trouble}), nor in the "
             "local cache. Pass --dataset made to use the set that this project makes itself, or --dataset with a "
@@ -172,27 +175,38 @@ def _read_hub(hub_id: str) -> dict[str, Dataset]:
 
 def _read_folder(folder: Path) -> tuple[dict[str, Dataset], tuple[str, ...] | None]:
     """The splits that are in a folder, and the names of the classes if a file of their own has them."""
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
-        raise DataError(f"--dataset {str(folder)!r} must be a folder (or a Hub id), but it is {what}. {_LAYOUT}")
     if (folder / "train" / "pos").is_dir():
         return {split: _read_acl_split(folder / split) for split in ("train", "test")}, None
+    files = split_files(folder, {split: (split,) for split in SPLITS}, _READERS, _LAYOUT)
+    return {split: read_file(file) for split, file in files.items()}, read_names(folder)
+
+
+def split_files(
+    folder: Path, names: dict[str, tuple[str, ...]], suffixes: Iterable[str], layout: str
+) -> dict[str, Path]:
+    """The file of every split that is in a folder, by the names that each split may have.
+
+    `layout` says, at the end of a refusal, what a folder should hold.
+    """
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "not there"
+        raise DataError(f"--dataset {str(folder)!r} must be a folder (or a Hub id), but it is {what}. {layout}")
     splits = {}
-    for split in SPLITS:
-        files = [path for suffix in _READERS if (path := folder / f"{split}.{suffix}").is_file()]
+    for split in names:
+        allowed = [f"{name}.{suffix}" for name in names[split] for suffix in suffixes]
+        files = [path for file in allowed if (path := folder / file).is_file()]
         if len(files) > 1:
             raise DataError(
                 f"The folder {folder.name!r} holds the {split} split more than once: "
                 f"{', '.join(file.name for file in files)}. Leave one of them there."
             )
-        for file in files:
-            splits[split] = _read_file(file)
+        if files:
+            splits[split] = files[0]
     if not splits:
         held = sorted(path.name for path in folder.iterdir())
         shown = ", ".join(held[:8]) + (", ..." if len(held) > 8 else "") if held else "nothing"
-        raise DataError(f"The folder {folder.name!r} holds no data set that can be read, but {shown}. {_LAYOUT}")
-    labels = folder / "labels.json"
-    return splits, _read_names(labels) if labels.is_file() else None
+        raise DataError(f"The folder {folder.name!r} holds no data set that can be read, but {shown}. {layout}")
+    return splits
 
 
 _LAYOUT = (
@@ -201,13 +215,14 @@ _LAYOUT = (
 )
 
 
-def _read_file(path: Path) -> Dataset:
+def read_file(path: Path) -> Dataset:
+    """A .parquet, .csv or .jsonl file, as it is."""
     try:
         return Dataset(_READERS[path.suffix[1:]](path))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"The file {path.name!r} of the folder {path.parent.name!r} cannot be read as {path.suffix[1:]} "
-            f"({_brief(error)}). It may be damaged or cut short: make it anew."
+            f"({brief(error)}). It may be damaged or cut short: make it anew."
         ) from error
 
 
@@ -264,14 +279,18 @@ def _read_acl_split(folder: Path) -> Dataset:
     return Dataset.from_dict({"text": texts, "label": labels}, features=_features(names))
 
 
-def _read_names(path: Path) -> tuple[str, ...]:
+def read_names(folder: Path) -> tuple[str, ...] | None:
+    """The names of the classes, where the folder has a list of them."""
+    path = folder / "labels.json"
+    if not path.is_file():
+        return None
     try:
         names = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"labels.json of the folder {path.parent.name!r} is not JSON: {_brief(error)}") from error
+        raise DataError(f"labels.json of the folder {folder.name!r} is not JSON: {brief(error)}") from error
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names) or len(set(names)) < len(names):
         raise DataError(
-            f"labels.json of the folder {path.parent.name!r} must be a list of different names, one for each class in "
+            f"labels.json of the folder {folder.name!r} must be a list of different names, one for each class in "
             f'the order of their numbers, such as ["negative", "positive"], not {names!r:.80}.'
         )
     return tuple(names)
@@ -286,12 +305,7 @@ def _features(names: tuple[str, ...]) -> Features:
 
 def _checked(raw: dict[str, Dataset], names: tuple[str, ...] | None, source: str) -> dict[str, Dataset]:
     """Refuse what a text classifier cannot be trained or tested on; bring the rest into one form."""
-    for split in ("train", "test"):
-        if split not in raw:
-            raise DataError(
-                f"The data set ({source}) has no {split} split, only: {', '.join(raw)}. A recipe trains on train and "
-                "is measured on test: name or cut the splits so that both are there."
-            )
+    need_train_and_test(raw, source)
     raw = {split: raw[split] for split in SPLITS if split in raw}
     tables = {split: _columns(rows, f"the {split} split ({source})") for split, rows in raw.items()}
 
@@ -330,6 +344,16 @@ def _checked(raw: dict[str, Dataset], names: tuple[str, ...] | None, source: str
     return {split: Dataset(table.cast(schema)) for split, table in tables.items()}
 
 
+def need_train_and_test(raw: dict[str, Dataset], source: str) -> None:
+    """Refuse a data set that lacks a split which a recipe cannot do without."""
+    for split in ("train", "test"):
+        if split not in raw:
+            raise DataError(
+                f"The data set ({source}) has no {split} split, only: {', '.join(raw)}. A recipe trains on train and "
+                "is measured on test: name or cut the splits so that both are there."
+            )
+
+
 def _has_names(rows: Dataset) -> bool:
     return isinstance(rows.features["label"], ClassLabel)
 
@@ -350,14 +374,14 @@ def _columns(rows: Dataset, where: str) -> pa.Table:
             raise DataError(
                 f"Row {row} (counted from 0) of {where} has no {column} (null). Fill it in, or leave the row out."
             )
-    if not _is_text(table["text"].type):
+    if not is_text(table["text"].type):
         raise DataError(
             f"The column 'text' of {where} holds {table['text'].type}, such as {table['text'][0].as_py()!r:.60} in "
             "its first row. It must hold strings, one text a row."
         )
     labels = table["label"]
     if not pa.types.is_integer(labels.type):
-        row = _first(pc.invert(pc.match_substring_regex(labels, r"^\d+$"))) if _is_text(labels.type) else 0
+        row = _first(pc.invert(pc.match_substring_regex(labels, r"^\d+$"))) if is_text(labels.type) else 0
         raise DataError(
             f"The labels of {where} are {labels.type}, such as {labels[row or 0].as_py()!r:.60} in row {row or 0} "
             "(counted from 0). They must be integers: number the classes 0, 1 and so on, and list their names in "
@@ -366,7 +390,7 @@ def _columns(rows: Dataset, where: str) -> pa.Table:
     return table
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
@@ -381,12 +405,12 @@ def _cut(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     except ValueError as error:
         raise DataError(
             f"No validation split can be cut from the {len(train)} rows of train, {fraction:g} of every class "
-            f"({_brief(error)}). Bring a validation split, or more rows of every class."
+            f"({brief(error)}). Bring a validation split, or more rows of every class."
         ) from error
     return parts["train"], parts["test"]
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """An error of a library as part of our paragraph."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}{' ...' if len(text) > 200 else ''}"
