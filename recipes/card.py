@@ -3,7 +3,11 @@
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 
-TASKS = {"imdb": ("text-classification", "Text Classification")}
+# Of each task the pipeline that serves it, how to call that, and a text to try.
+TASKS = {
+    "imdb": ("text-classification", "", "A film that I will not forget."),
+    "ner": ("token-classification", ', aggregation_strategy="simple"', "Ada Lovelace lived in London."),
+}
 
 TEXT = """
 # {model}
@@ -31,27 +35,34 @@ from transformers import pipeline
 
 import rnnzoo  # makes the model type known
 
-classify = pipeline("{pipeline_tag}", model="PATH"{cut})
-print(classify("A film that I will not forget."))
+classify = pipeline("{pipeline_tag}", model="PATH"{how})
+print(classify("{example}"))
 ```
 
 Everything that was run, and with which versions, is in `results.json`.
 """
 
 MADE = """
-**This is not IMDB: the texts were made by a small grammar, and the scores say nothing about real reviews.**
+**These texts were made by a small grammar, and the scores say nothing about real ones.**
 """
 
 
 def card(results: dict) -> str:
     """Markdown with a metadata block that `huggingface_hub.ModelCard` accepts."""
-    tag, task_name = TASKS[results["task"]]
-    dataset, metrics = results["dataset"], results["metrics"]
+    tag, how, example = TASKS[results["task"]]
+    dataset = results["dataset"]
+    # Those of single types are in results.json.
+    metrics = {
+        split: {name: value for name, value in found.items() if not isinstance(value, dict)}
+        for split, found in results["metrics"].items()
+    }
+    if tag == "text-classification" and (longest := results["config"]["max_length"]):
+        how += f", truncation=True, max_length={longest}"  # this pipeline cuts only where it is told to
     made = dataset["name"] == "made"
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag=tag,
-        language="en" if dataset["name"] in ("imdb", "made") else None,
+        language="en" if dataset["name"] in ("imdb", "conll2003", "wnut_17", "made") else None,
         tags=["rnnzoo", results["model_type"]],
         model_name=results["model"],
         eval_results=[
@@ -69,7 +80,7 @@ def card(results: dict) -> str:
     names = list(metrics["test"])
     text = TEXT.format(
         **results,
-        task_name=task_name.lower(),
+        task_name=tag.replace("-", " "),
         pipeline_tag=tag,
         names=" | ".join(names),
         rule="---|" * len(names),
@@ -77,7 +88,7 @@ def card(results: dict) -> str:
         test=" | ".join(f"{metrics['test'][name]:.4f}" for name in names),
         splits=", ".join(f"{name} {size:,}" for name, size in dataset["splits"].items()),
         warning=MADE if made else "",
-        # pipeline() cuts only where it is told to.
-        cut=f", truncation=True, max_length={longest}" if (longest := results["config"]["max_length"]) else "",
+        how=how,
+        example=example,
     )
     return str(ModelCard(f"---\n{metadata}\n---\n{text}"))

@@ -4,9 +4,6 @@ accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml
 accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml --dataset made --output_dir runs/try
 """
 
-import dataclasses
-import inspect
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,72 +12,26 @@ from typing import Any, ClassVar
 import evaluate
 import torch
 from datasets import Dataset, DatasetDict
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedConfig
+from transformers import AutoModelForSequenceClassification
 
 import rnnzoo
 from recipes import data, made
-from recipes.command_line import RecipeError, main, option, parse, unknown
-from recipes.serving import answers
-from recipes.training import Task, TrainingOptions, run, start
-from recipes.word2vec import word2vec
-from rnnzoo.configuration_rnnzoo import RecurrentConfig
-
-
-# How far a probability may lie from its measured value when it is served: rounding, and nothing else.
-TOLERANCE = 1e-4
-
-CONFIGS = {family.config.model_type: family.config for family in rnnzoo.FAMILIES.values()}
-
-# Ours alone: what transformers adds to every config, and what the tokenizer decides, is not for a recipe to set.
-MODEL_FIELDS = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
-    *(field.name for field in dataclasses.fields(PreTrainedConfig)),
-    *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
-}
-
-NO_MAX_LENGTH = (
-    "max_length cuts texts in the tokenizer, which pipeline() would not do later. A recurrent network has no longest "
-    "text; to read only the last words of each, use --model.window N, which is saved with the model."
-)
+from recipes.command_line import main, parse
+from recipes.models import ModelOptions, build, longest
+from recipes.serving import TOLERANCE, answers
+from recipes.training import Task, run, start
+from recipes.word_vectors import given, start_vectors
 
 
 @dataclass
-class ImdbOptions(TrainingOptions):
+class ImdbOptions(ModelOptions):
     """Options of this recipe."""
 
     task: ClassVar[str] = "imdb"
-
-    word_vectors: str | None = option(None, "what a new model's begin with: word2vec, from the training texts alone")
-
-    def __post_init__(self):
-        """Refuses options that the model or the tokenizer would refuse, before any data is read."""
-        super().__post_init__()
-        if self.word_vectors not in (None, "word2vec"):
-            raise RecipeError(f"word_vectors is {self.word_vectors!r}: choose word2vec, or leave it out.")
-        if self.word_vectors and self.model_name_or_path:
-            raise RecipeError("word_vectors are for a new model; model_name_or_path brings its own: leave one out.")
-        if self.model_name_or_path:
-            return
-        if self.max_length:
-            raise RecipeError(NO_MAX_LENGTH)
-        fields = dict(self.model)
-        model_type = fields.pop("model_type", None)
-        if model_type not in CONFIGS:
-            raise RecipeError(
-                f"model.model_type is {model_type!r}: choose {', '.join(CONFIGS)}, or give --model_name_or_path."
-            )
-        choices = set(inspect.signature(rnnzoo.train_tokenizer).parameters) - {"texts", "model_max_length"}
-        for given, allowed, where in ((fields, MODEL_FIELDS, "model"), (self.tokenizer, choices, "tokenizer")):
-            for name in given:
-                if name not in allowed:
-                    raise RecipeError(unknown(name, allowed, where))
-        try:
-            CONFIGS[model_type](**fields)
-            rnnzoo.train_tokenizer(["a word"], **self.tokenizer)
-        except (StrictDataclassError, TypeError, ValueError) as error:
-            raise RecipeError(
-                f"An option under model or tokenizer is refused: {' '.join(str(error).split())}"
-            ) from error
+    auto: ClassVar[type] = AutoModelForSequenceClassification
+    kind: ClassVar[str] = "text classifier"
+    train_tokenizer: ClassVar = staticmethod(rnnzoo.train_tokenizer)
+    smallest_text: ClassVar = "word"
 
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:
@@ -92,7 +43,9 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     sizes = {name: len(split) for name, split in corpus.splits.items()}
     accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
     accelerator.print(f"Rows: {sizes}.")
-    tokenizer, model = build(options, corpus)
+    vectors = given(options)
+    texts = corpus.splits["train"]["text"]
+    tokenizer, model = build(options, corpus.labels, texts, problem_type="single_label_classification")
     limit = longest(options, tokenizer, model)
     cut = {"truncation": True, "max_length": limit} if limit else {}
     if limit:
@@ -108,107 +61,9 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         metrics=accuracy(),
         best="accuracy",
         serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels, cut=cut),
-        seconds_before=start_vectors(model, rows["train"], options),
+        seconds_before=start_vectors(model, tokenizer, rows["train"]["input_ids"], vectors, options),
     )
     return run(accelerator, model, tokenizer, task, options)
-
-
-def longest(options: ImdbOptions, tokenizer, model) -> int | None:
-    """Tokens of a text that are read, the first ones: a transformer has so many positions and no more.
-
-    Raises:
-        RecipeError: max_length asks for more.
-    """
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions and options.max_length and options.max_length > positions:
-        raise RecipeError(f"max_length is {options.max_length}, and this model has {positions} positions: lower it.")
-    # Its tokenizer may know of fewer: some models give away positions to their padding.
-    return options.max_length or (positions and min(positions, tokenizer.model_max_length))
-
-
-def build(options: ImdbOptions, corpus: data.Corpus):
-    """The tokenizer and the model: a checkpoint's, or new ones made from the options.
-
-    Raises:
-        RecipeError: a checkpoint that cannot be loaded, texts without a word.
-    """
-    labels = {
-        "num_labels": len(corpus.labels),
-        "id2label": dict(enumerate(corpus.labels)),
-        "label2id": {label: i for i, label in enumerate(corpus.labels)},
-        "problem_type": "single_label_classification",
-    }
-    path = options.model_name_or_path
-    if path:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            config = changed(AutoConfig.from_pretrained(path, **labels), options.model)
-            model = AutoModelForSequenceClassification.from_pretrained(path, config=config, dtype=torch.float32)
-        except RecipeError:
-            raise
-        except Exception as error:  # whatever stands in a folder that somebody names
-            raise RecipeError(
-                f"model_name_or_path {path} cannot be loaded as a text classifier with {len(corpus.labels)} labels: "
-                f"{' '.join(str(error).split())[:500]}"
-            ) from error
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            # transformers makes one up for a folder that lacks its files.
-            raise RecipeError(
-                f"model_name_or_path {path} cannot be loaded: its tokenizer has no words. Save one there too."
-            )
-        if len(tokenizer) > model.config.vocab_size:
-            raise RecipeError(
-                f"The tokenizer of {path} has {len(tokenizer)} words and its model {model.config.vocab_size} rows: "
-                "they do not belong together."
-            )
-        if options.max_length and hasattr(model.config, "window"):
-            raise RecipeError(NO_MAX_LENGTH)
-        return tokenizer, model
-
-    try:
-        tokenizer = rnnzoo.train_tokenizer(corpus.splits["train"]["text"], **options.tokenizer)
-    except ValueError as error:
-        raise RecipeError(f"No tokenizer can be trained on the train split: {error}") from error
-    config = AutoConfig.for_model(
-        **options.model,
-        **labels,
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        unk_token_id=tokenizer.unk_token_id,
-    )
-    return tokenizer, AutoModelForSequenceClassification.from_config(config)
-
-
-def start_vectors(model, train: Dataset, options: ImdbOptions) -> float:
-    """Gives a new model the word vectors that it is to begin with; the seconds that they took.
-
-    Every process makes the same ones. A run that is resumed has them in its checkpoint.
-    """
-    if not options.word_vectors or options.resume:
-        return 0.0
-    started = time.perf_counter()
-    embeddings = model.get_input_embeddings()
-    with torch.no_grad():
-        embeddings.weight.copy_(word2vec(train["input_ids"], embeddings, options.seed))
-    return time.perf_counter() - started
-
-
-def changed(config: PreTrainedConfig, fields: dict[str, Any]) -> PreTrainedConfig:
-    """A checkpoint's configuration with some fields set anew, its dropout for one.
-
-    Raises:
-        RecipeError: it has no such field.
-        huggingface_hub.errors.StrictDataclassError: the field does not take such a value.
-    """
-    for name, value in fields.items():
-        known = MODEL_FIELDS if isinstance(config, RecurrentConfig) else set(config.to_dict())
-        if name not in known:
-            raise RecipeError(unknown(name, known, "model"))
-        setattr(config, name, value)
-    config.validate()
-    return config
 
 
 def encode(split: Dataset, tokenizer, model, cut: dict[str, Any]) -> Dataset:
@@ -227,9 +82,9 @@ def collate(tokenizer, rows: dict[str, list]) -> dict[str, torch.Tensor]:
     return {**batch, "labels": torch.tensor(rows["labels"])}
 
 
-def read(outputs, batch: dict[str, torch.Tensor]) -> list[tuple[list[float], int]]:
+def read(outputs, rows: dict[str, list]) -> list[tuple[list[float], int]]:
     """For each row the probabilities of the classes, and the right one."""
-    return list(zip(outputs.logits.float().softmax(-1).tolist(), batch["labels"].tolist(), strict=True))
+    return list(zip(outputs.logits.float().softmax(-1).tolist(), rows["labels"], strict=True))
 
 
 def accuracy():

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 
+# How far a probability may lie from its measured value when it is served: rounding, and nothing else.
+TOLERANCE = 1e-4
+
+
 def answers(folder: Path, task: str, texts: list[str], batch_size: int, **options: Any) -> list:
     """`pipeline(task, folder)(texts, **options)`, asked in a new process that knows nothing of this one.
 

@@ -45,6 +45,9 @@ class TrainingOptions:
     model_name_or_path: str | None = option(None, "go on from this checkpoint, instead of making a new model")
     model: dict = option({}, "a field of the model's configuration; a new model needs model_type")
     tokenizer: dict = option({}, "an argument of rnnzoo.train_tokenizer, for a new model")
+    word_vectors: str | None = option(
+        None, "what a new model's begin with: a file, a name, or word2vec of the training texts"
+    )
     max_length: int | None = option(None, "cut texts to so many tokens; for transformers, which must")
 
     batch_size: int = option(64, "rows in a step, over all processes and passes together")
@@ -85,10 +88,11 @@ class TrainingOptions:
             raise RecipeError(f"mixed_precision is {self.mixed_precision!r}: choose no, bf16 or fp16.")
         if self.lr_scheduler_type not in ("constant", "linear", "cosine"):
             raise RecipeError(f"lr_scheduler_type is {self.lr_scheduler_type!r}: choose constant, linear or cosine.")
-        if self.model_name_or_path and (self.tokenizer or "model_type" in self.model):
+        if self.model_name_or_path and (self.tokenizer or self.word_vectors or "model_type" in self.model):
             raise RecipeError(
-                "model_name_or_path takes a model as it was saved, with its tokenizer: leave out model.model_type and "
-                "the options under tokenizer, or leave out model_name_or_path to make a new model from them."
+                "model_name_or_path takes a model as it was saved, with its tokenizer: leave out model.model_type, "
+                "word_vectors and the options under tokenizer, or leave out model_name_or_path to make a new model "
+                "from them."
             )
         if self.output_dir is None:
             self.output_dir = f"runs/{self.task}"
@@ -103,7 +107,8 @@ class Task:
         dataset: its name, source and the sizes of its splits, for results.json.
         rows: train, validation and test, each with columns `input_ids`, `length` and whatever `collate` needs.
         collate: columns of some rows -> a batch for the model, `labels` included, on the CPU.
-        read: a model's outputs and its batch -> for each row what is predicted and what is right, for `metrics`.
+        read: a model's outputs and the columns of the rows -> for each row what is predicted and what is right, for
+            `metrics`.
         metrics: all predictions, all right answers -> named numbers.
         best: the metric on validation by which the best epoch is chosen, the larger the better.
         serve: a saved folder and the predictions for the test split -> proof for results.json that the pipeline
@@ -115,7 +120,7 @@ class Task:
     dataset: dict[str, Any]
     rows: DatasetDict
     collate: Callable[[dict[str, list]], dict[str, torch.Tensor]]
-    read: Callable[[Any, dict[str, torch.Tensor]], list[tuple[Any, Any]]]
+    read: Callable[[Any, dict[str, list]], list[tuple[Any, Any]]]
     metrics: Callable[[list, list], dict[str, float]]
     best: str
     serve: Callable[[Path, list], dict[str, Any]]
@@ -396,12 +401,13 @@ def evaluate(
     order = batches(list(rows["length"]), options.eval_batch_size, seed=None)
     for batch in tqdm(order, desc=split, disable=quiet(accelerator), leave=False):
         for part in share(batch, rank, world):
-            inputs = task.collate(rows[part])
+            columns = rows[part]
+            inputs = task.collate(columns)
             count = count_labels(inputs)
             outputs = model(**send_to_device(inputs, accelerator.device))
             if count:
                 loss_sum, labels = loss_sum + outputs.loss.item() * count, labels + count
-            found += zip(part, task.read(outputs, inputs), strict=True)
+            found += zip(part, task.read(outputs, columns), strict=True)
     found = sorted(gather_object(found), key=lambda row: row[0])
     totals = gather_object([(loss_sum, labels)])
     if [index for index, _ in found] != list(range(len(rows))):

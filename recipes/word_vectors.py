@@ -1,7 +1,75 @@
-"""Word vectors out of the training texts alone: skip-gram with negative sampling, by gensim."""
+"""What a new model's word vectors begin with: word2vec of the training texts alone, or vectors from a file."""
+
+import time
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from recipes.command_line import RecipeError
+from recipes.training import TrainingOptions
+from rnnzoo.configuration_rnnzoo import RecurrentConfig
+from rnnzoo.embeddings import WordVectors, load_word_vectors
+
+
+WORD2VEC = "word2vec"
+
+
+def given(options: TrainingOptions) -> WordVectors | str | None:
+    """What `options.word_vectors` names: the vectors of a file, read; WORD2VEC; or None.
+
+    Raises:
+        RecipeError: it cannot be read, or its vectors are not as wide as the model's.
+    """
+    source, width = options.word_vectors, options.model.get("embedding_size", RecurrentConfig.embedding_size)
+    if source in (None, WORD2VEC):
+        return source
+    try:
+        found = load_word_vectors(source)
+    except (OSError, ValueError, ImportError) as error:
+        raise RecipeError(f"word_vectors: {error}") from error
+    if found.vectors.shape[1] != width:
+        raise RecipeError(
+            f"word_vectors: those of {source} have {found.vectors.shape[1]} numbers each, and the model's "
+            f"embedding_size is {width}. Set model.embedding_size to {found.vectors.shape[1]}."
+        )
+    return found
+
+
+def start_vectors(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[list[int]],
+    vectors: WordVectors | str | None,
+    options: TrainingOptions,
+) -> float:
+    """Puts in what `given` has found, or word2vec of the rows' ids; the seconds that it took.
+
+    Every process comes to the same vectors. A run that is resumed has them in its checkpoint.
+    """
+    if vectors is None or options.resume:
+        return 0.0
+    started = time.perf_counter()
+    embeddings = model.get_input_embeddings()
+    table = word2vec(rows, embeddings, options.seed) if vectors == WORD2VEC else fill(embeddings, tokenizer, vectors)
+    with torch.no_grad():
+        embeddings.weight.copy_(table)
+    return time.perf_counter() - started
+
+
+def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: WordVectors) -> Tensor:
+    """The table of `embeddings`, [V, E], with the vectors of those words that have one; others keep their own."""
+    table = embeddings.weight.detach().cpu().clone()
+    vocab = tokenizer.get_vocab()
+    special = set(tokenizer.all_special_ids)
+    pairs = [(vocab[word], i) for i, word in enumerate(vectors.words) if vocab.get(word) not in (None, *special)]
+    if not pairs:
+        raise RecipeError(
+            "word_vectors: they have no vector for any word of the tokenizer. Is their text in lower case?"
+        )
+    ids, places = map(list, zip(*pairs, strict=True))
+    table[ids] = vectors.vectors[places]
+    return table
 
 
 def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tensor:

@@ -2,22 +2,32 @@
 
 from typing import NamedTuple
 
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
 from .modeling_rnnzoo import (
     BiRNNForSequenceClassification,
+    BiRNNForTokenClassification,
     BiRNNModel,
     GRUForSequenceClassification,
+    GRUForTokenClassification,
     GRUModel,
     LSTMForSequenceClassification,
+    LSTMForTokenClassification,
     LSTMModel,
     RecurrentPreTrainedModel,
     RecurrentState,
     RNNForSequenceClassification,
+    RNNForTokenClassification,
     RNNModel,
 )
-from .tokenization_rnnzoo import train_tokenizer
+from .tokenization_rnnzoo import CharacterTokenizer, train_tagger_tokenizer, train_tokenizer
 
 
 __version__ = "0.1.0"
@@ -34,19 +44,35 @@ class Family(NamedTuple):
 FAMILIES = {
     "RNN": Family(
         RNNConfig,
-        {AutoModel: RNNModel, AutoModelForSequenceClassification: RNNForSequenceClassification},
+        {
+            AutoModel: RNNModel,
+            AutoModelForSequenceClassification: RNNForSequenceClassification,
+            AutoModelForTokenClassification: RNNForTokenClassification,
+        },
     ),
     "BiRNN": Family(
         BiRNNConfig,
-        {AutoModel: BiRNNModel, AutoModelForSequenceClassification: BiRNNForSequenceClassification},
+        {
+            AutoModel: BiRNNModel,
+            AutoModelForSequenceClassification: BiRNNForSequenceClassification,
+            AutoModelForTokenClassification: BiRNNForTokenClassification,
+        },
     ),
     "LSTM": Family(
         LSTMConfig,
-        {AutoModel: LSTMModel, AutoModelForSequenceClassification: LSTMForSequenceClassification},
+        {
+            AutoModel: LSTMModel,
+            AutoModelForSequenceClassification: LSTMForSequenceClassification,
+            AutoModelForTokenClassification: LSTMForTokenClassification,
+        },
     ),
     "GRU": Family(
         GRUConfig,
-        {AutoModel: GRUModel, AutoModelForSequenceClassification: GRUForSequenceClassification},
+        {
+            AutoModel: GRUModel,
+            AutoModelForSequenceClassification: GRUForSequenceClassification,
+            AutoModelForTokenClassification: GRUForTokenClassification,
+        },
     ),
 }
 
@@ -58,6 +84,8 @@ def _register(family: Family):
         return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
 
     AutoConfig.register(family.config.model_type, family.config)
+    # For folders whose tokenizer says that it is one; classifiers' say that they are not.
+    AutoTokenizer.register(family.config, tokenizer_class=CharacterTokenizer)
     family.config.register_for_auto_class()
     auto_map = {"AutoConfig": place(family.config)}
     auto_map |= {auto.__name__: place(model) for auto, model in family.models.items()}
@@ -67,6 +95,7 @@ def _register(family: Family):
         model.auto_map = auto_map
 
 
+CharacterTokenizer.register_for_auto_class()
 for _family in FAMILIES.values():
     _register(_family)
 
@@ -75,16 +104,22 @@ __all__ = [
     "FAMILIES",
     "BiRNNConfig",
     "BiRNNForSequenceClassification",
+    "BiRNNForTokenClassification",
     "BiRNNModel",
+    "CharacterTokenizer",
     "GRUConfig",
     "GRUForSequenceClassification",
+    "GRUForTokenClassification",
     "GRUModel",
     "LSTMConfig",
     "LSTMForSequenceClassification",
+    "LSTMForTokenClassification",
     "LSTMModel",
     "RNNConfig",
     "RNNForSequenceClassification",
+    "RNNForTokenClassification",
     "RNNModel",
     "RecurrentState",
+    "train_tagger_tokenizer",
     "train_tokenizer",
 ]

@@ -24,6 +24,10 @@ class RecurrentConfig(PreTrainedConfig):
         classifier_dropout: dropout before the classifier.
         pooling: how a row becomes one vector. `last`: the forward state at the last word and the backward state at
             the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
+        use_crf: a token classifier scores whole paths of tags, with a conditional random field.
+        character_size: width of what the letters of each word add to its vector; 0: they are not read.
+        character_embedding_size: width of a letter's vector.
+        character_vocab_size: rows of the letters' embedding, those for padding (0) and unknown letters (1) included.
         window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
         tie_word_embeddings: a language model's output layer shares the embedding's weights.
 
@@ -31,8 +35,9 @@ class RecurrentConfig(PreTrainedConfig):
         huggingface_hub.errors.StrictDataclassError: a value of the wrong type or out of range.
     """
 
-    # A state is laid out by direction and is no prediction: Trainer must not gather it.
-    keys_to_ignore_at_inference = ["final_state"]
+    # A state is laid out by direction and is no prediction, and what a CRF returns is in its logits: Trainer must not
+    # gather them.
+    keys_to_ignore_at_inference = ["final_state", "emissions", "tags", "marginals"]
 
     vocab_size: int = 10_000
     embedding_size: int = 128
@@ -45,6 +50,10 @@ class RecurrentConfig(PreTrainedConfig):
     classifier_dropout: float | int = 0.0
     pooling: Literal["last", "mean", "max", "concat", "attention"] = "last"
     window: int | None = None
+    use_crf: bool = False
+    character_size: int = 0
+    character_embedding_size: int = 30
+    character_vocab_size: int = 100
     pad_token_id: int | None = 0
     bos_token_id: int | None = 1
     eos_token_id: int | None = None
@@ -59,12 +68,18 @@ class RecurrentConfig(PreTrainedConfig):
     @property
     def output_size(self) -> int:
         """Width of `last_hidden_state`: `hidden_size` times the number of directions, or that of the word vectors."""
-        return self.hidden_size * self.num_directions if self.num_hidden_layers else self.embedding_size
+        return self.hidden_size * self.num_directions if self.num_hidden_layers else self.input_size
+
+    @property
+    def input_size(self) -> int:
+        """Width of what the first layer reads: a word's vector and what its letters add."""
+        return self.embedding_size + self.character_size
 
     def validate_sizes(self):
-        """Sizes are at least one, but there may be no layers."""
-        for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window"):
-            value, smallest = getattr(self, name), int(name != "num_hidden_layers")
+        """Sizes are at least one, but there may be no layers and no letters."""
+        sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window")
+        for name in (*sizes, "character_size", "character_embedding_size", "character_vocab_size"):
+            value, smallest = getattr(self, name), int(name not in ("num_hidden_layers", "character_size"))
             if value is not None and value < smallest:
                 raise ValueError(f"{name}={value!r} must be at least {smallest}.")
         if self.num_hidden_layers == 0 and self.pooling in ("last", "concat"):

@@ -1,6 +1,7 @@
-"""The models: a recurrent backbone, the sequence classifier, and the four families as rows of data.
+"""The models: a recurrent backbone, classifiers of rows and of words, and the four families as rows of data.
 
-Letters: B rows, T tokens, E width of a word vector, H width of a state, L layers, D directions, C classes.
+Letters: B rows, T tokens, K letters of a word, E width of a word vector, H width of a state, L layers, D directions,
+C classes.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
+from .crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
 from .recurrence_rnnzoo import GRU, LSTM, TANH, Cell, RaggedRows, RecurrentDirection, RecurrentLayer, Rows
 
 
@@ -55,11 +57,52 @@ class RecurrentClassifierOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
+@dataclass
+class RecurrentTokenClassifierOutput(ModelOutput):
+    """What the token classifier returns; the last three only from a CRF, and only in evaluation.
+
+    Args:
+        loss: mean over the labels that count (not -100).
+        logits: [B, T, C]. From a CRF in evaluation: the logarithms of probabilities whose largest belongs to the tag
+            of the best path, see `logits_of_path`.
+        emissions: [B, T, C], the scores of single tags that the CRF starts from.
+        tags: [B, T], the best path, 0 in the padding.
+        marginals: [B, T, C], the probability of each tag given the whole text, zero in the padding.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    emissions: torch.FloatTensor | None = None
+    tags: torch.LongTensor | None = None
+    marginals: torch.FloatTensor | None = None
+
+
 def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Drops whole features of each row, [B, T, E] -> [B, T, E]: one mask for all its words (Gal & Ghahramani 2016)."""
     if not (p and training):
         return x
     return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p)
+
+
+class CharacterEncoder(nn.Module):
+    """What the letters of a word add to its vector: a convolution over three of them, its maximum (Ma & Hovy 2016)."""
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__()
+        self.embed_characters = nn.Embedding(
+            config.character_vocab_size, config.character_embedding_size, padding_idx=0
+        )
+        self.convolution = nn.Conv1d(config.character_embedding_size, config.character_size, kernel_size=3, padding=1)
+
+    def forward(self, character_ids: Tensor) -> Tensor:
+        """[B, T, K], 0 after a word's last letter -> [B, T, character_size], zero for a word without letters."""
+        B, T, K = character_ids.shape
+        letters = character_ids.view(B * T, K)
+        y = self.convolution(self.embed_characters(letters).transpose(1, 2))  # [B·T, ·, K]
+        padding = letters == 0
+        y = y.masked_fill(padding[:, None], torch.finfo(y.dtype).min).amax(2)
+        return y.masked_fill(padding.all(1, keepdim=True), 0).view(B, T, -1)
 
 
 class Pooler(nn.Module):
@@ -128,10 +171,12 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         | word vectors                  | normal, standard deviation 0.05; zero for padding        |
         | recurrent matrices and biases | see `RecurrentDirection.reset_parameters`                |
         | dense layers                  | Xavier uniform; zero biases                              |
+        | convolution over letters      | Xavier uniform; zero biases                              |
+        | transitions of a CRF          | zero                                                     |
         """
         if isinstance(module, RecurrentDirection):
             module.reset_parameters()
-        elif isinstance(module, nn.Linear):
+        elif isinstance(module, nn.Linear | nn.Conv1d):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
@@ -140,6 +185,9 @@ class RecurrentPreTrainedModel(PreTrainedModel):
             if module.padding_idx is not None:
                 table[module.padding_idx] = 0
             init.copy_(module.weight, table.to(module.weight))
+        elif isinstance(module, LinearChainCRF):
+            for parameter in (module.transitions, module.start, module.end):
+                init.zeros_(parameter)
         else:
             super()._init_weights(module)
 
@@ -163,8 +211,9 @@ class RecurrentModel(RecurrentPreTrainedModel):
     def __init__(self, config: RecurrentConfig, add_pooling_layer: bool = True):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.character_encoder = CharacterEncoder(config) if config.character_size else None
         L = config.num_hidden_layers
-        widths = ([config.embedding_size] + [config.output_size] * L)[:L]
+        widths = ([config.input_size] + [config.output_size] * L)[:L]
         self.layers = nn.ModuleList(
             RecurrentLayer(self.cell, width, config.hidden_size, config.bidirectional, config.recurrent_dropout)
             for width in widths
@@ -181,6 +230,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         initial_state: RecurrentState | None = None,
         output_hidden_states: bool | None = None,
+        character_ids: torch.LongTensor | None = None,
         **kwargs,
     ) -> RecurrentModelOutput:
         """Reads rows of words.
@@ -190,18 +240,24 @@ class RecurrentModel(RecurrentPreTrainedModel):
             attention_mask: [B, T], nonzero where a token is real; None: every token is.
             initial_state: where to start from, the `final_state` of an earlier call; None: zero.
             output_hidden_states: also return the word vectors and the output of every layer.
+            character_ids: [B, T, K], the letters of each word, for a model that reads them.
 
         Raises:
-            ValueError: both or neither of `input_ids` and `inputs_embeds`, or shapes that do not fit each other.
+            ValueError: both or neither of `input_ids` and `inputs_embeds`, no letters for a model that reads them, or
+                shapes that do not fit each other.
         """
-        check_inputs(self.config, input_ids, inputs_embeds, attention_mask)
-        input_ids, inputs_embeds, attention_mask = at_least_one_token(input_ids, inputs_embeds, attention_mask)
+        check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
+        input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
+            input_ids, inputs_embeds, attention_mask, character_ids
+        )
         real = None if attention_mask is None else attention_mask.bool()  # [B, T]
         rows = Rows() if real is None else RaggedRows(real)
         if inputs_embeds is None:
             x = self.embed_tokens(rows.pack(input_ids[..., None])[..., 0])  # [B, T, E]
         else:
             x = rows.pack(inputs_embeds.to(self.dtype))
+        if self.character_encoder is not None:
+            x = torch.cat([x, self.character_encoder(rows.pack(character_ids)).to(x.dtype)], dim=2)
         x = locked_dropout(x, self.config.embedding_dropout, self.training)
 
         outputs, finals = [x], []
@@ -239,7 +295,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         return list(zip(*(part.to(x.dtype).split(D, dim=1) for part in parts), strict=True))[:L]
 
 
-def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_mask):
+def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_mask, character_ids=None):
     """Refuses what does not fit together, before any work; [B, T] ids or [B, T, E] vectors, and a [B, T] mask.
 
     Raises:
@@ -254,18 +310,33 @@ def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_ma
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {wanted}.")
     if attention_mask is not None and attention_mask.shape != x.shape[:2]:
         raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}, the words {tuple(x.shape[:2])}.")
+    if not config.character_size:
+        return
+    if character_ids is None:
+        raise ValueError(
+            "This model reads the letters of each word, and character_ids are missing. They come from its own "
+            "tokenizer: load that with AutoTokenizer.from_pretrained(folder) after `import rnnzoo`, or with "
+            "trust_remote_code=True; any other class leaves them out."
+        )
+    if character_ids.shape[:2] != x.shape[:2] or (x.shape[1] and character_ids.ndim != 3):
+        raise ValueError(
+            f"character_ids have shape {tuple(character_ids.shape)}; expected (rows, tokens, letters), with "
+            f"{tuple(x.shape[:2])} rows and tokens."
+        )
 
 
-def at_least_one_token(input_ids, inputs_embeds, attention_mask):
+def at_least_one_token(input_ids, inputs_embeds, attention_mask, character_ids):
     """A row without a token, which is what `pipeline("")` sends, becomes a row of padding."""
     x = input_ids if inputs_embeds is None else inputs_embeds
     if x.shape[1] > 0:
-        return input_ids, inputs_embeds, attention_mask
+        return input_ids, inputs_embeds, attention_mask, character_ids
     if inputs_embeds is None:
         input_ids = x.new_zeros(x.shape[0], 1, dtype=torch.long)  # an empty list of ids arrives as floats
     else:
         inputs_embeds = x.new_zeros(x.shape[0], 1, x.shape[2])
-    return input_ids, inputs_embeds, x.new_zeros(x.shape[0], 1, dtype=torch.long)
+    if character_ids is not None:
+        character_ids = x.new_zeros(x.shape[0], 1, 1, dtype=torch.long)
+    return input_ids, inputs_embeds, x.new_zeros(x.shape[0], 1, dtype=torch.long), character_ids
 
 
 def keep_last(window: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -304,6 +375,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        character_ids: torch.LongTensor | None = None,
         **kwargs,
     ) -> RecurrentClassifierOutput:
         """Classifies rows of words; arguments as for the backbone.
@@ -313,23 +385,116 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         [B, C] floats (several labels at once), [B] or [B, C] floats (regression); where it is None, a model of one
         label is a regression, and else the labels' type decides.
         """
-        check_inputs(self.config, input_ids, inputs_embeds, attention_mask)
-        input_ids, inputs_embeds, attention_mask = at_least_one_token(input_ids, inputs_embeds, attention_mask)
-        window = self.config.window
-        if window is not None and inputs_embeds is None:
-            ids, attention_mask = keep_last(window, input_ids[..., None], attention_mask)
-            input_ids = ids[..., 0]
-        elif window is not None:
-            inputs_embeds, attention_mask = keep_last(window, inputs_embeds, attention_mask)
+        check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
+        input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
+            input_ids, inputs_embeds, attention_mask, character_ids
+        )
+        if (window := self.config.window) is not None:
+            mask = attention_mask
+            if inputs_embeds is None:
+                ids, attention_mask = keep_last(window, input_ids[..., None], mask)
+                input_ids = ids[..., 0]
+            else:
+                inputs_embeds, attention_mask = keep_last(window, inputs_embeds, mask)
+            if character_ids is not None:
+                character_ids, _ = keep_last(window, character_ids, mask)
 
         out = self.backbone(
-            input_ids, attention_mask, inputs_embeds, output_hidden_states=output_hidden_states, return_dict=True
+            input_ids,
+            attention_mask,
+            inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            character_ids=character_ids,
+            return_dict=True,
         )
         logits = self.classifier(self.dropout(out.pooler_output))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
         return RecurrentClassifierOutput(loss=loss, logits=logits, hidden_states=out.hidden_states)
+
+
+class RecurrentForTokenClassification(RecurrentPreTrainedModel):
+    """A label for every word (many-to-many): states, dropout, one dense layer, with `use_crf` a CRF on top."""
+
+    backbone_class: ClassVar[type[RecurrentModel]]
+
+    accepts_loss_kwargs = False  # as above
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__(config)
+        self.backbone = self.backbone_class(config, add_pooling_layer=False)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.output_size, config.num_labels)
+        self.crf = None
+        if config.use_crf:
+            labels = [config.id2label[i] for i in range(config.num_labels)]
+            self.crf = LinearChainCRF(config.num_labels, forbidden_in_iob2(labels))
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        output_hidden_states: bool | None = None,
+        character_ids: torch.LongTensor | None = None,
+        **kwargs,
+    ) -> RecurrentTokenClassifierOutput:
+        """Classifies the words of rows; arguments as for the backbone.
+
+        labels: [B, T], -100 where there is none. A CRF reads the labels that there are as neighbours: give every
+        piece of a word one (B-X, I-X, …), as `recipes.ner` does.
+        """
+        check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
+        T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+        input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
+            input_ids, inputs_embeds, attention_mask, character_ids
+        )
+        out = self.backbone(
+            input_ids,
+            attention_mask,
+            inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            character_ids=character_ids,
+            return_dict=True,
+        )
+        emissions = self.classifier(self.dropout(out.last_hidden_state))
+        result = RecurrentTokenClassifierOutput(logits=emissions[:, :T], hidden_states=out.hidden_states)
+        if labels is not None and self.crf is None:
+            result.loss = self.loss_function(labels=labels, logits=emissions, config=self.config, **kwargs)
+        elif labels is not None:
+            labelled = labels != -100
+            log_likelihood = self.crf(emissions, labels.masked_fill(~labelled, 0), labelled)
+            result.loss = -log_likelihood.sum() / labelled.sum()
+        if self.crf is not None and not self.training:
+            real = None if attention_mask is None else attention_mask.bool()
+            tags, marginals = self.crf.decode(emissions, real)[0][:, 0], self.crf.marginals(emissions, real)
+            logits = logits_of_path(tags, marginals)
+            result.logits, result.emissions = logits[:, :T], emissions[:, :T]
+            result.tags, result.marginals = tags[:, :T], marginals[:, :T]
+        return result
+
+
+def logits_of_path(tags: Tensor, marginals: Tensor) -> Tensor:
+    """Logarithms of probabilities whose largest is that of the best path's tag: [B, T], [B, T, C] -> [B, T, C].
+
+    Whoever takes softmax and argmax of them, as pipelines do, gets the path, and for its tags their marginals. The
+    best path may pass through a tag that is not the likeliest of its word: the others are then cut off just below it,
+    and what was cut goes to those that have room. (Where the tag's marginal is below 1/C there is not room enough,
+    and its probability becomes about 1/C.)
+    """
+    chosen = nn.functional.one_hot(tags, marginals.shape[2]).bool()
+    of_path = marginals.gather(2, tags[..., None])
+    cap = of_path * 0.999
+    others = torch.minimum(marginals, cap).masked_fill(chosen, 0)
+    room = (cap - others).masked_fill(chosen, 0)
+    missing = (1 - of_path - others.sum(2, keepdim=True)).clamp(min=0)
+    tiny = torch.finfo(marginals.dtype).tiny
+    others = others + room * (missing / room.sum(2, keepdim=True).clamp(min=tiny)).clamp(max=1)
+    return torch.where(chosen, of_path, others).clamp(min=tiny).log()
 
 
 # The families. Auto classes compare configurations by name, so each family has classes of its own.
@@ -349,6 +514,13 @@ class RNNForSequenceClassification(RecurrentForSequenceClassification):
     backbone_class = RNNModel
 
 
+class RNNForTokenClassification(RecurrentForTokenClassification):
+    """Elman network, a label a word."""
+
+    config: RNNConfig
+    backbone_class = RNNModel
+
+
 class BiRNNModel(RecurrentModel):
     """Elman network in both directions, the backbone."""
 
@@ -358,6 +530,13 @@ class BiRNNModel(RecurrentModel):
 
 class BiRNNForSequenceClassification(RecurrentForSequenceClassification):
     """Elman network in both directions, a label a row."""
+
+    config: BiRNNConfig
+    backbone_class = BiRNNModel
+
+
+class BiRNNForTokenClassification(RecurrentForTokenClassification):
+    """Elman network in both directions, a label a word."""
 
     config: BiRNNConfig
     backbone_class = BiRNNModel
@@ -377,6 +556,13 @@ class LSTMForSequenceClassification(RecurrentForSequenceClassification):
     backbone_class = LSTMModel
 
 
+class LSTMForTokenClassification(RecurrentForTokenClassification):
+    """LSTM or BiLSTM, a label a word."""
+
+    config: LSTMConfig
+    backbone_class = LSTMModel
+
+
 class GRUModel(RecurrentModel):
     """GRU or BiGRU, the backbone."""
 
@@ -391,14 +577,25 @@ class GRUForSequenceClassification(RecurrentForSequenceClassification):
     backbone_class = GRUModel
 
 
+class GRUForTokenClassification(RecurrentForTokenClassification):
+    """GRU or BiGRU, a label a word."""
+
+    config: GRUConfig
+    backbone_class = GRUModel
+
+
 __all__ = [
     "BiRNNForSequenceClassification",
+    "BiRNNForTokenClassification",
     "BiRNNModel",
     "GRUForSequenceClassification",
+    "GRUForTokenClassification",
     "GRUModel",
     "LSTMForSequenceClassification",
+    "LSTMForTokenClassification",
     "LSTMModel",
     "RNNForSequenceClassification",
+    "RNNForTokenClassification",
     "RNNModel",
     "RecurrentState",
 ]

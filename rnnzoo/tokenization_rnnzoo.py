@@ -1,10 +1,13 @@
-"""The simple tokenizer: words ranked by frequency, in a form that AutoTokenizer loads with no code of ours."""
+"""Words ranked by frequency: classifiers' tokenizers, which load with no code of ours, and taggers', with letters."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Literal, get_args
 
+import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 
 PAD, BOS, UNK, EOS = "<pad>", "<s>", "<unk>", "</s>"
@@ -144,3 +147,169 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
                 f"a {type(text).__name__}. Drop it, or replace it by an empty text."
             )
         yield text
+
+
+# A word of running text, as corpora of named entities have them: an abbreviation keeps its points and a number its
+# separators, hyphenated words stay whole, English clitics ('s, n't) are words, and so is a run of one mark.
+_CLITIC = r"'(?:s|m|d|re|ve|ll)(?!\w)"
+_TAGGER_WORDS = (
+    rf"(?i:{_CLITIC}|n't(?!\w))"
+    r"|(?:\b\p{L}\.)+"
+    r"|\w+?(?=(?i:n't)(?!\w))"
+    rf"|\w+(?:(?:[-.,:/&@_]|(?!(?i:{_CLITIC}))')\w+)*"
+    r"|([^\w\s])\1*"
+)
+
+LETTER_PAD, LETTER_UNK = 0, 1
+
+
+class CharacterTokenizer(PreTrainedTokenizerFast):
+    """A tagger's tokenizer that also gives the letters of every token: `character_ids`, [T][word_length].
+
+    Letters are taken from the text as it was written, case and all. A token longer than `word_length` shows its first
+    and its last letters; 0 follows the last letter, and fills what is padding or a special token.
+
+    Args:
+        letters: those it knows; the n-th has the id n + 2, and all others 1.
+        word_length: letters shown of each token.
+    """
+
+    model_input_names = ["input_ids", "attention_mask", "character_ids"]
+
+    # There is no __init__: transformers would rebuild a class that has one from its words, as another kind of model.
+    @property
+    def word_length(self) -> int:
+        return self.init_kwargs["word_length"]
+
+    @cached_property
+    def _ids_of_letters(self) -> dict[str, int]:
+        return {letter: i for i, letter in enumerate(self.init_kwargs["letters"], start=LETTER_UNK + 1)}
+
+    @cached_property
+    def _ids_of_words(self) -> dict[str, list[int]]:
+        return {}  # the same words come again and again
+
+    @property
+    def character_vocab_size(self) -> int:
+        """Rows that an embedding of letters needs."""
+        return LETTER_UNK + 1 + len(self._ids_of_letters)
+
+    def letters_of(self, word: str) -> list[int]:
+        """Ids of a word's letters, `word_length` of them."""
+        found = self._ids_of_words.get(word)
+        if found is None:
+            front, back = (self.word_length + 1) // 2, self.word_length // 2
+            shown = word if len(word) <= self.word_length else word[:front] + word[len(word) - back :]
+            found = [self._ids_of_letters.get(letter, LETTER_UNK) for letter in shown]
+            found += [LETTER_PAD] * (self.word_length - len(found))
+            if len(self._ids_of_words) < 100_000:
+                self._ids_of_words[word] = found
+        return found
+
+    def _encode_plus(self, text, text_pair=None, *, return_tensors=None, is_split_into_words=False, **kwargs):
+        if text_pair is not None:
+            raise ValueError("A tagger reads one text at a time: text_pair must be left out.")
+        found = super()._encode_plus(text, is_split_into_words=is_split_into_words, **kwargs)
+        batched = isinstance(text, list | tuple)
+        if is_split_into_words:
+            batched = batched and bool(text) and isinstance(text[0], list | tuple)
+        texts = text if batched else [text]
+        rows = found.get("overflow_to_sample_mapping", range(len(texts)))
+        letters = []
+        for encoding, row in zip(found.encodings, rows, strict=True):
+            source = texts[row]
+            spans = zip(encoding.offsets, encoding.word_ids, encoding.special_tokens_mask, strict=True)
+            letters.append(
+                [
+                    [LETTER_PAD] * self.word_length
+                    if special
+                    else self.letters_of((source[word] if is_split_into_words else source)[start:end])
+                    for (start, end), word, special in spans
+                ]
+            )
+        flat = not batched and "overflow_to_sample_mapping" not in found
+        found["character_ids"] = letters[0] if flat else letters
+        if return_tensors and not any(letters):
+            # Lists without a number in them would become tensors of floats, and lack the last axis of some.
+            for key, value in found.items():
+                last = {"character_ids": (self.word_length,), "offset_mapping": (2,)}.get(key, ())
+                found[key] = np.zeros((*np.shape(value), *last), dtype=np.int64)
+        return BatchEncoding(dict(found), found.encodings, return_tensors, prepend_batch_axis=flat)
+
+    def _pad(self, encoded_inputs, *args, **kwargs):
+        before = len(encoded_inputs["input_ids"])
+        padded = super()._pad(encoded_inputs, *args, **kwargs)
+        if "character_ids" in padded and (missing := len(padded["input_ids"]) - before):
+            rows = [[LETTER_PAD] * self.word_length] * missing
+            side = kwargs.get("padding_side") or self.padding_side
+            given = list(padded["character_ids"])
+            padded["character_ids"] = rows + given if side == "left" else given + rows
+        return padded
+
+
+def train_tagger_tokenizer(
+    sentences: Iterable[list[str]],
+    *,
+    vocab_size: int,
+    also: Iterable[str] = (),
+    min_count: int = 2,
+    lowercase: bool = True,
+    word_length: int = 20,
+) -> PreTrainedTokenizerFast:
+    """Train a tagger's tokenizer on sentences that are in words already; raw text is cut into the same kind of words.
+
+    Ids are ranks as in `train_tokenizer`: `<pad>` 0, `<s>` 1, `<unk>` 2, then the words by frequency, then those of
+    `also` in their order. A word of the sentences may be cut further, "and/or" into one piece but "(1)" into three:
+    label every piece. Nothing is put around a text, and offsets point into it as it was given.
+
+    Args:
+        sentences: lists of words.
+        vocab_size: ids in all, at the most.
+        also: words that have vectors from elsewhere.
+        min_count: rarer words become `<unk>`, from which its vector learns; those of `also` stay.
+        lowercase: whether "Good" and "good" are one word to `input_ids`; letters keep their case.
+        word_length: letters of a word that are shown in `character_ids`; 0 for a tokenizer without letters.
+
+    Raises:
+        ValueError: no word, or no room for one.
+    """
+    tokenizer = Tokenizer(models.WordPiece())
+    if lowercase:
+        tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_TAGGER_WORDS), behavior="removed", invert=True)
+    words = Counter(word for sentence in sentences for word in sentence)
+    counts, letters = Counter(), Counter()
+    for word, count in words.items():
+        letters.update({letter: count for letter in word})
+        shown = tokenizer.normalizer.normalize_str(word) if lowercase else word
+        for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(shown):
+            counts[piece] += count
+    if not counts:
+        raise ValueError("There is no word in sentences: check the column that they come from.")
+    frequent = [word for word, count in counts.items() if count >= min_count]
+    ranked = sorted(frequent, key=lambda word: (-counts[word], word))
+    # A token shorter or longer than the text that it stands for would look like a part of a word to pipelines, and one
+    # in "##" to the model.
+    ranked = [word for word in [*ranked, *also] if len(word.lower()) == len(word) and not word.startswith("##")]
+    specials = [PAD, BOS, UNK]
+    vocab = {word: i for i, word in enumerate(list(dict.fromkeys([*specials, *ranked]))[:vocab_size])}
+    if len(vocab) <= len(specials):
+        raise ValueError(
+            f"vocab_size={vocab_size} and min_count={min_count} leave no word: raise the first or lower the second."
+        )
+    # Only this kind of model tells pipelines that no token is a part of a word.
+    longest = max(map(len, vocab))
+    tokenizer.model = models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=longest)
+    shared = dict(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        unk_token=UNK,
+        model_input_names=["input_ids", "attention_mask"],
+        split_special_tokens=True,
+    )
+    if not word_length:
+        return PreTrainedTokenizerFast(**shared)
+    known = "".join(sorted(letter for letter, count in letters.items() if count >= min_count))
+    shared["model_input_names"] = CharacterTokenizer.model_input_names
+    return CharacterTokenizer(**shared, letters=known, word_length=word_length)

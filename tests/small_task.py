@@ -125,9 +125,10 @@ class SmallTask(Task):
         ids = padded("input_ids", 0)
         return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": padded("labels", -100)}
 
-    def _read(self, outputs, batch):
-        pairs = zip(outputs.logits.argmax(-1), batch["labels"], strict=True)
-        return [(found[right != -100].tolist(), right[right != -100].tolist()) for found, right in pairs]
+    def _read(self, outputs, columns):
+        pairs = zip(outputs.logits.argmax(-1).tolist(), columns["labels"], strict=True)
+        counted = [[pair for pair in zip(found, right, strict=False) if pair[1] != -100] for found, right in pairs]
+        return [([found for found, _ in row], [right for _, right in row]) for row in counted]
 
     def _metrics(self, predictions, references):
         if self.scores:

@@ -20,9 +20,10 @@ from small_task import fresh_accelerator
 from transformers import pipeline
 
 import rnnzoo
-from recipes import data, imdb, training
+from recipes import imdb, training
 from recipes.command_line import RecipeError, parse
 from recipes.made import make_reviews
+from recipes.models import build
 
 
 ROOT = Path(__file__).parents[1]
@@ -105,7 +106,7 @@ def written(tmp_path_factory):
 
 
 def test_the_folder_holds_these_files_and_nothing_else(written):
-    code = {"configuration_rnnzoo.py", "modeling_rnnzoo.py", "recurrence_rnnzoo.py"}
+    code = {"configuration_rnnzoo.py", "crf_rnnzoo.py", "modeling_rnnzoo.py", "recurrence_rnnzoo.py"}
     model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert set(contents(written[0])) == code | model | {"README.md", "history.png", "results.json"}
     assert not any(path.is_dir() for path in written[0].iterdir())
@@ -505,7 +506,7 @@ def test_every_configuration_makes_its_model(config, bert):
     assert options.output_dir == f"runs/{config.stem}"
     if options.model_name_or_path:
         options.model_name_or_path = str(bert())  # for one that is not here
-    tokenizer, model = imdb.build(options, data.Corpus("made", "made here", make_reviews()))
+    tokenizer, model = build(options, ["negative", "positive"], make_reviews()["train"]["text"])
     assert model.config.model_type == options.model.get("model_type", "bert")
     assert model.config.vocab_size == len(tokenizer)
 
@@ -514,7 +515,7 @@ def test_every_configuration_makes_its_model(config, bert):
 def test_the_textbooks_experiment(family):
     (config,) = (path for path in CONFIGS if path.stem == f"book-{family}")
     options = parse(imdb.ImdbOptions, ["--config", str(config)])
-    tokenizer, model = imdb.build(options, data.Corpus("made", "made here", make_reviews()))
+    tokenizer, model = build(options, ["negative", "positive"], make_reviews()["train"]["text"])
     assert options.tokenizer["vocab_size"] == 2500 + len(tokenizer.all_special_ids)
     found = model.config.to_dict()
     expected = {

@@ -1,4 +1,4 @@
-"""recipes.word2vec: what the vectors know, that they can be made again, and that a run begins with them."""
+"""recipes.word_vectors: what the vectors know, that they can be made again, and that a run begins with them."""
 
 import json
 
@@ -10,9 +10,9 @@ from torch import nn
 
 import rnnzoo
 from recipes import imdb
-from recipes.command_line import RecipeError, parse
+from recipes.command_line import RecipeError
 from recipes.made import make_reviews
-from recipes.word2vec import word2vec
+from recipes.word_vectors import word2vec
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +88,16 @@ def test_seconds_before_the_loop_count(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [({"word_vectors": "glove"}, "choose word2vec"), ({"model_name_or_path": "somewhere"}, "brings its own")],
+    [
+        ({"word_vectors": "nowhere.txt"}, "nowhere.txt"),
+        ({"model_name_or_path": "somewhere"}, "leave out .*word_vectors"),
+    ],
 )
-def test_what_cannot_be_is_refused(given, says):
-    options = {"word_vectors": "word2vec", "model": {"model_type": "rnnzoo-rnn"}, "tokenizer": {"vocab_size": 9}}
-    if "model_name_or_path" in given:
-        options = {"word_vectors": "word2vec"}
+def test_what_cannot_be_is_refused(given, says, tmp_path):
+    options = {"output_dir": str(tmp_path), "dataset": "made", "word_vectors": "word2vec"}
+    if "model_name_or_path" not in given:
+        options |= {"model": {"model_type": "rnnzoo-rnn"}, "tokenizer": {"vocab_size": 9}}
     flags = [part for name, value in (options | given).items() for part in (f"--{name}", json.dumps(value))]
+    fresh_accelerator()
     with pytest.raises(RecipeError, match=says):
-        parse(imdb.ImdbOptions, flags)
+        imdb.recipe(flags)

@@ -1,0 +1,177 @@
+"""Named entities (many-to-many: a tag for every word), by any model of the zoo or of transformers.
+
+accelerate launch -m recipes.ner --config recipes/configs/ner/lstm.yaml
+accelerate launch -m recipes.ner --config recipes/configs/ner/lstm.yaml --dataset made --output_dir runs/try
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import evaluate
+import torch
+from datasets import Dataset, DatasetDict
+from transformers import AutoModelForTokenClassification
+
+import rnnzoo
+from recipes import made_names, tagged
+from recipes.command_line import main, parse
+from recipes.models import ModelOptions, build, longest
+from recipes.serving import TOLERANCE, answers
+from recipes.training import Task, run, start
+from recipes.word_vectors import WORD2VEC, given, start_vectors
+
+
+OUTSIDE = "O"
+UNLABELLED = -100  # no loss is taken there
+
+
+@dataclass
+class NerOptions(ModelOptions):
+    """Options of this recipe."""
+
+    task: ClassVar[str] = "ner"
+    auto: ClassVar[type] = AutoModelForTokenClassification
+    kind: ClassVar[str] = "tagger"
+    train_tokenizer: ClassVar = staticmethod(rnnzoo.train_tagger_tokenizer)
+    smallest_text: ClassVar = ["word"]
+
+
+def recipe(argv: list[str] | None = None) -> dict[str, Any]:
+    """Runs the recipe with flags as on the command line; returns what is in results.json."""
+    options = parse(NerOptions, argv)
+    accelerator = start(options)
+    with accelerator.main_process_first():
+        corpus = tagged.load(options.dataset, seed=options.seed)
+    sizes = {name: len(split) for name, split in corpus.splits.items()}
+    accelerator.print(made_names.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
+    accelerator.print(f"Sentences: {sizes}.")
+    vectors = given(options)
+    words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
+    if not options.model.get("character_size"):
+        words["word_length"] = 0
+    tokenizer, model = build(options, corpus.labels, corpus.splits["train"]["tokens"], words)
+    limit = longest(options, tokenizer, model)
+    if limit:
+        # On record in results.json, and in the saved tokenizer, where the pipeline looks for it.
+        options.max_length = tokenizer.model_max_length = limit
+    whole = hasattr(model.config, "use_crf")
+    rows = {name: encode(split, tokenizer, corpus.labels, limit, whole) for name, split in corpus.splits.items()}
+    unread = {name: sum(map(len, split["tags"])) - sum(map(len, split["starts"])) for name, split in rows.items()}
+    if any(unread.values()):
+        accelerator.print(f"Words beyond the {limit} tokens that the model reads, counted as {OUTSIDE}: {unread}.")
+    task = Task(
+        name="ner",
+        dataset={"name": corpus.name, "source": corpus.source, "splits": sizes, "words_unread": unread},
+        rows=DatasetDict(rows),
+        collate=partial(collate, tokenizer),
+        read=read,
+        metrics=entities(corpus.labels),
+        best="f1",
+        serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels),
+        seconds_before=start_vectors(model, tokenizer, rows["train"]["input_ids"], vectors, options),
+    )
+    return run(accelerator, model, tokenizer, task, options)
+
+
+def encode(split: Dataset, tokenizer, labels: list[str], limit: int | None, whole: bool) -> Dataset:
+    """Words as pieces, each with a label.
+
+    Columns: `labels` of the pieces; `starts`, where the words that are read begin; `tags` of all words. With `whole`
+    every piece has a label, I-X after the first; else the first one only, as is usual for transformers.
+    """
+    cut = {"truncation": True, "max_length": limit} if limit else {}
+    pieces = tokenizer(list(split["tokens"]), is_split_into_words=True, return_attention_mask=False, **cut)
+    number = {label: i for i, label in enumerate(labels)}
+    inside = [number.get(f"I-{label[2:]}", i) if label != OUTSIDE else i for i, label in enumerate(labels)]
+    columns = {name: pieces[name] for name in ("input_ids", "character_ids") if name in pieces}
+    columns |= {"length": list(map(len, pieces["input_ids"])), "labels": [], "starts": [], "tags": []}
+    for encoding, tags in zip(pieces.encodings, split["tags"], strict=True):
+        of_words = [number[tag] for tag in tags]
+        of_pieces, starts, before = [], [], None
+        for place, word in enumerate(encoding.word_ids):
+            if word is None:  # a special token
+                of_pieces.append(UNLABELLED)
+            elif word != before:
+                starts.append(place)
+                of_pieces.append(of_words[word])
+            else:
+                of_pieces.append(inside[of_words[word]] if whole else UNLABELLED)
+            before = word
+        columns["labels"].append(of_pieces)
+        columns["starts"].append(starts)
+        columns["tags"].append(of_words)
+    return Dataset.from_dict(columns)
+
+
+def collate(tokenizer, rows: dict[str, list]) -> dict[str, torch.Tensor]:
+    """Columns of some rows -> padded ids, letters, mask, labels."""
+    names = [name for name in ("input_ids", "character_ids") if name in rows]
+    batch = tokenizer.pad({name: rows[name] for name in names}, return_tensors="pt")
+    labels = torch.full(batch["input_ids"].shape, UNLABELLED)
+    labels[batch["attention_mask"].bool()] = torch.tensor([label for row in rows["labels"] for label in row])
+    return {**batch, "labels": labels}
+
+
+def read(outputs, rows: dict[str, list]) -> list[tuple[list[tuple[int, float]], list[int]]]:
+    """For each row the tag of each word, by its first piece, with its probability; and the right tags.
+
+    What was not read has no entity, tag 0.
+    """
+    scores, tags = outputs.logits.float().softmax(-1).max(-1)
+    found = []
+    for row_tags, row_scores, starts, right in zip(
+        tags.tolist(), scores.tolist(), rows["starts"], rows["tags"], strict=True
+    ):
+        predicted = [(row_tags[place], row_scores[place]) for place in starts]
+        found.append((predicted + [(0, 1.0)] * (len(right) - len(starts)), right))
+    return found
+
+
+def entities(labels: list[str]):
+    """The metric, through `evaluate`, of tags."""
+    metric = evaluate.load(str(Path(__file__).parent / "metrics" / "entities.py"))
+
+    def compute(predictions: list[list[tuple[int, float]]], references: list[list[int]]) -> dict[str, Any]:
+        found = metric.compute(
+            predictions=[[labels[tag] for tag, _ in row] for row in predictions],
+            references=[[labels[tag] for tag in row] for row in references],
+        )
+        return {name: found[name] for name in ("f1", "precision", "recall", "per_type")}
+
+    return compute
+
+
+def serve(folder: Path, predictions: list, *, test: Dataset, rows: int, labels: list[str]) -> dict[str, Any]:
+    """Asks the folder's pipeline for evenly spaced test sentences as plain text, one by one and 32 at a time.
+
+    Raises:
+        RuntimeError: a word's tag or probability differs from what was measured.
+    """
+    chosen = range(0, len(test), max(1, len(test) // rows))
+    texts = [" ".join(test[i]["tokens"]) for i in chosen]
+    proof = {"rows": len(chosen), "words": 0, "largest_difference": 0.0}
+    for batch_size in (1, 32):
+        found = answers(folder, "token-classification", texts, batch_size, ignore_labels=[])
+        for i, pieces in zip(chosen, found, strict=True):
+            at = {piece["start"]: piece for piece in pieces}
+            start = 0
+            for word, (tag, score) in zip(test[i]["tokens"], predictions[i], strict=True):
+                # Of a text that is cut the pipeline says nothing further on, as is counted here.
+                piece = at.get(start, {"entity": OUTSIDE, "score": 1.0})
+                gap = abs(piece["score"] - score)
+                if piece["entity"] != labels[tag] or not gap <= TOLERANCE:
+                    raise RuntimeError(
+                        f"What is served is not what was measured: for {word!r} in test sentence {i} pipeline() at "
+                        f"batch size {batch_size} gives {piece['entity']} ({piece['score']:.6f}), the evaluation "
+                        f"{labels[tag]} ({score:.6f}). No results.json."
+                    )
+                proof["words"] += batch_size == 1
+                proof["largest_difference"] = max(proof["largest_difference"], gap)
+                start += len(word) + 1
+    return proof
+
+
+if __name__ == "__main__":
+    main(recipe)
