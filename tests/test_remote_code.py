@@ -1,5 +1,6 @@
 """Checkpoints carry their code: `trust_remote_code` where rnnzoo is not installed, and beside it where it is."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,9 +9,9 @@ import pytest
 import torch
 from conftest import HEADS
 from safetensors.torch import save_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, pipeline
 
-from rnnzoo import FAMILIES
+from rnnzoo import FAMILIES, train_tagger_tokenizer
 
 
 # Both scripts run in a fresh process. Their argument is a folder with a folder per checkpoint, and in each the
@@ -154,5 +155,58 @@ def test_checkpoints_carry_their_code(checkpoints, tmp_path, script):
     child = subprocess.run(
         [sys.executable, "-I", "-c", COMMON + script, str(checkpoints)],
         cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr[-4000:]
+
+
+TAGGER = """
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+for folder in folders:
+    asked = json.loads((folder / "answers" / "asked.json").read_text())
+    tag = pipeline("token-classification", model=str(folder), trust_remote_code=True, device="cpu")
+    assert is_remote(tag.model) and type(tag.tokenizer).__name__ == "CharacterTokenizer"
+    found = tag(asked["texts"], aggregation_strategy="simple", batch_size=2)
+    assert json.loads(json.dumps(found, default=float)) == asked["entities"], found
+
+    AutoTokenizer.from_pretrained(folder, trust_remote_code=True).save_pretrained(folder / "again")
+    AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True).save_pretrained(folder / "again")
+    again = pipeline("token-classification", model=str(folder / "again"), trust_remote_code=True, device="cpu")
+    assert again(asked["texts"])[0] == tag(asked["texts"])[0]
+    backbone = AutoModel.from_pretrained(folder, trust_remote_code=True)
+    assert backbone(**tag.tokenizer("Ada met", return_tensors="pt")).last_hidden_state.shape == (1, 2, 10)
+assert "rnnzoo" not in sys.modules
+"""
+
+
+def test_a_tagger_carries_its_tokenizer(tmp_path):
+    """Letters, decoded path and scores in a process without rnnzoo are those of this one."""
+    sentences = [["Ada", "Lovelace", "met", "Babbage", "in", "London", "."]] * 2
+    tokenizer = train_tagger_tokenizer(sentences, vocab_size=30)
+    labels = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    texts = ["Ada met Babbage (in London).", "", "Nobody did."]
+    for family in ("LSTM", "GRU"):
+        config = FAMILIES[family].config(
+            vocab_size=len(tokenizer),
+            character_vocab_size=tokenizer.character_vocab_size,
+            **{"embedding_size": 6, "hidden_size": 5, "character_size": 4, "use_crf": True, "bidirectional": True},
+            **{"num_labels": 5, "id2label": dict(enumerate(labels)), "label2id": {x: i for i, x in enumerate(labels)}},
+        )
+        model = FAMILIES[family].models[AutoModelForTokenClassification](config).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.normal_(std=0.7)
+        folder = tmp_path / "taggers" / family
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        tag = pipeline("token-classification", model=model, tokenizer=tokenizer, device="cpu")
+        entities = tag(texts, aggregation_strategy="simple", batch_size=2)
+        (folder / "answers").mkdir()
+        asked = json.dumps({"texts": texts, "entities": entities}, default=float)
+        (folder / "answers" / "asked.json").write_text(asked)
+    child = subprocess.run(
+        [sys.executable, "-I", "-c", COMMON + TAGGER, str(tmp_path / "taggers")],
+        cwd=tmp_path, env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True, text=True,
     )  # fmt: skip
     assert child.returncode == 0, child.stderr[-4000:]

@@ -1,0 +1,200 @@
+"""Taggers: their tokenizer and its letters, padding, what is saved, and what is refused."""
+
+import string
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, pipeline
+
+import rnnzoo
+from rnnzoo import FAMILIES, CharacterTokenizer, train_tagger_tokenizer
+
+
+SENTENCES = [
+    ["Ada", "Lovelace", "did", "n't", "visit", "the", "U.S.", "in", "1996-08-22", "."],
+    ["Mr.", "O'Neill", "'s", "well-known", "AT&T", "office", "(", "London", ")", "!"],
+] * 2
+LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+SIZES = {"embedding_size": 6, "hidden_size": 5, "character_size": 4, "character_embedding_size": 3}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=6)
+
+
+@pytest.fixture(params=FAMILIES)
+def tagger(request, tokenizer):
+    """A tagger of every family, every weight random."""
+    family = FAMILIES[request.param]
+    labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
+    sizes = SIZES | {"vocab_size": len(tokenizer), "character_vocab_size": tokenizer.character_vocab_size}
+    config = family.config(**sizes, **labels, num_labels=len(LABELS), use_crf=True)
+    model = family.models[AutoModelForTokenClassification](config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.7)
+    return model
+
+
+# ---- words ----
+
+
+def pieces(tokenizer, text):
+    return [text[start:end] for start, end in tokenizer(text, return_offsets_mapping=True)["offset_mapping"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("She didn't.", ["She", "did", "n't", "."]),
+        ("O'Neill's dog", ["O'Neill", "'s", "dog"]),
+        ("the U.N. and I.B.M.", ["the", "U.N.", "and", "I.B.M."]),
+        ("on 1996-08-22, 3,000.50", ["on", "1996-08-22", ",", "3,000.50"]),
+        ("AT&T and/or well-known", ["AT&T", "and/or", "well-known"]),
+        ('He said: "no"...', ["He", "said", ":", '"', "no", '"', "..."]),
+        ("(London)", ["(", "London", ")"]),
+        ("'quoted'", ["'", "quoted", "'"]),
+        ("Δοκιμή 東京 😀", ["Δοκιμή", "東京", "😀"]),
+        (" \n\t ", []),
+    ],
+)
+def test_raw_text_is_cut_into_words_of_a_corpus(tokenizer, text, words):
+    assert pieces(tokenizer, text) == words
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=6))
+def test_words_and_their_text_have_the_same_pieces(words):
+    """Training sees words, serving their text: ids, letters and offsets must agree."""
+    tokenizer = train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=6)
+    words = ["".join(word.split()) for word in words]
+    words = [word for word in words if word]
+    text = " ".join(words)
+    as_words = tokenizer(words, is_split_into_words=True, return_offsets_mapping=True)
+    as_text = tokenizer(text, return_offsets_mapping=True)
+    assert as_words["input_ids"] == as_text["input_ids"]
+    assert as_words["character_ids"] == as_text["character_ids"]
+    starts = [sum(len(word) + 1 for word in words[:i]) for i in range(len(words))]
+    places = zip(as_words.word_ids() if words else [], as_words["offset_mapping"], strict=True)
+    assert [(starts[i] + a, starts[i] + b) for i, (a, b) in places] == as_text["offset_mapping"]
+
+
+def test_ids_are_ranks_and_rare_words_unknown():
+    tokenizer = train_tagger_tokenizer([["b", "a", "a", "b", "A", "c"]], vocab_size=9, also=["d", "b", "##x", "İ"])
+    assert tokenizer.get_vocab() == {"<pad>": 0, "<s>": 1, "<unk>": 2, "a": 3, "b": 4, "d": 5}
+    assert tokenizer(["A", "c", "d", "x", "<pad>"], is_split_into_words=True)["input_ids"] == [3, 2, 5, 2, 2, 2, 2]
+
+
+# ---- letters ----
+
+
+def test_letters_keep_their_case_and_both_ends_of_long_words(tokenizer):
+    by_id = dict(enumerate(tokenizer.init_kwargs["letters"], start=2)) | {0: "", 1: "?"}
+
+    def shown(word):
+        return "".join(by_id[i] for i in tokenizer.letters_of(word))
+
+    assert shown("Ada") == "Ada" and shown("visit") == "visit"
+    assert shown("Lovelace") == "Lovace" and shown("Zoë") == "?o?"
+    assert len(tokenizer.letters_of("a")) == len(tokenizer.letters_of(string.ascii_letters)) == 6
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_every_way_of_making_a_batch_gives_the_same_letters(tokenizer, side):
+    texts = ["Ada did n't", "London", "the office ( London )"]
+    at_once = tokenizer(texts, padding=True, padding_side=side, return_tensors="pt")
+    one_by_one = tokenizer.pad([tokenizer(text) for text in texts], padding_side=side, return_tensors="pt")
+    assert at_once["character_ids"].shape == (3, 5, 6)
+    for name in ("input_ids", "attention_mask", "character_ids"):
+        assert torch.equal(at_once[name], one_by_one[name])
+    assert not at_once["character_ids"][at_once["attention_mask"] == 0].any()
+
+
+def test_the_standard_collator_carries_them(tokenizer, tagger):
+    rows = [dict(tokenizer(text)) for text in ("Ada did n't", "London")]
+    for row in rows:
+        row["labels"] = [1] * len(row["input_ids"])
+    batch = DataCollatorForTokenClassification(tokenizer)(rows)
+    assert batch["character_ids"].shape == (2, 3, 6)
+    assert tagger(**batch).loss.isfinite()
+
+
+def test_a_long_text_in_windows(tokenizer):
+    parts = tokenizer("Ada did visit the office", truncation=True, max_length=2, return_overflowing_tokens=True)
+    whole = tokenizer("Ada did visit the office")
+    assert sum(parts["character_ids"], []) == whole["character_ids"]
+
+
+# ---- models ----
+
+
+def test_a_text_is_tagged_alike_in_any_batch(tagger, tokenizer):
+    texts = ["Ada visit", "", "the office ( London ) and O'Neill 's dog .", "London"]
+    for side in ("left", "right"):
+        batch = tokenizer(texts, padding=True, padding_side=side, return_tensors="pt")
+        batch["character_ids"][batch["attention_mask"] == 0] = 7  # what lies in the padding does not matter
+        with torch.no_grad():
+            together = tagger(**batch)
+            for row, text in enumerate(texts):
+                alone = tagger(**tokenizer(text, return_tensors="pt"))
+                real = batch["attention_mask"][row].bool()
+                found, expected = (x.softmax(-1) for x in (together.logits[row, real], alone.logits[0]))
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+                assert torch.equal(alone.tags[0], together.tags[row, real])
+
+
+def test_a_saved_tagger_comes_back(tagger, tokenizer, tmp_path):
+    tagger.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    assert type(again) is CharacterTokenizer and type(model) is type(tagger)
+    for name, weight in tagger.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weight)
+    assert dict(again("Ada did")) == dict(tokenizer("Ada did"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_pipelines_agree_whatever_the_strategy(tagger, tokenizer, batch_size):
+    texts = ["", "Mr. O'Neill of AT&T didn't visit London!", "e\u0301te\u0301 İstanbul \U0001f600", "x" * 99]
+    found = {}
+    for strategy in ("simple", "first", "average", "max"):
+        tag = pipeline("token-classification", model=tagger, tokenizer=tokenizer, aggregation_strategy=strategy)
+        found[strategy] = tag(texts, batch_size=batch_size)
+    for text, simple, *others in zip(texts, *found.values(), strict=True):
+        for entity in simple:
+            assert entity["word"] and 0 <= entity["start"] < entity["end"] <= len(text)
+        for other in others:
+            assert [(e["entity_group"], e["start"], e["end"]) for e in other] == [
+                (e["entity_group"], e["start"], e["end"]) for e in simple
+            ]
+
+
+def test_in_training_nothing_is_decoded(tagger, tokenizer):
+    batch = tokenizer(["Ada did"], return_tensors="pt")
+    labels = torch.tensor([[1, -100]])
+    out = tagger.train()(**batch, labels=labels)
+    assert out.tags is None and out.marginals is None and out.loss.isfinite()
+    out.loss.backward()
+    assert tagger.crf.start.grad.any()
+
+
+def test_no_letters_are_refused_with_the_way_out(tagger, tokenizer):
+    batch = tokenizer(["Ada did"], return_tensors="pt")
+    letters = batch.pop("character_ids")
+    with pytest.raises(ValueError, match="character_ids are missing.*import rnnzoo.*trust_remote_code"):
+        tagger(**batch)
+    with pytest.raises(ValueError, match=r"character_ids have shape \(1, 1, 6\)"):
+        tagger(**batch, character_ids=letters[:, :1])
+
+
+def test_what_makes_no_tokenizer():
+    with pytest.raises(ValueError, match="no word in sentences"):
+        train_tagger_tokenizer([[]], vocab_size=9)
+    with pytest.raises(ValueError, match="vocab_size=3 and min_count=2 leave no word"):
+        train_tagger_tokenizer(SENTENCES, vocab_size=3)
+    with pytest.raises(ValueError, match="one text at a time"):
+        rnnzoo.train_tagger_tokenizer(SENTENCES, vocab_size=9)("a", "b")
