@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .recurrence_rnnzoo import RaggedRows, Rows
+from .recurrence_rnnzoo import RaggedRows
 
 
 FLOOR = -80.0  # in nats; exp(4 · FLOOR), the smallest product below, is still a number in double precision
@@ -57,12 +57,16 @@ class LinearChainCRF(nn.Module):
 
         mask: [B, T] of bool, true where a token counts; None: everywhere.
         """
-        rows = Rows() if mask is None else RaggedRows(mask)
-        scores, real = self._scores(emissions, rows), _real(emissions, rows)
+        emissions, mask, rows = _prepare(emissions, mask)
+        log_partition = _LogPartition.apply(emissions, self.transitions, self.start, self.end, rows)
+        chosen = emissions.gather(2, tags.masked_fill(~mask, 0)[..., None])[..., 0].masked_fill(~mask, 0)
         tags = rows.pack(tags[..., None])[..., 0]
-        of_tags = (scores.gather(2, tags[..., None])[..., 0] * real).sum(1)
-        of_steps = (self.transitions[tags[:, :-1], tags[:, 1:]] * real[:, 1:]).sum(1)
-        return of_tags + of_steps - _LogPartition.apply(scores, self.transitions.to(scores.dtype), rows)
+        padding = rows.padding[..., 0]
+        steps = tags[:, :-1] * len(self.start) + tags[:, 1:]
+        moves = self.transitions.flatten().index_select(0, steps.flatten()).view_as(steps)
+        ends = self.start[tags[:, 0]] + self.end[rows.last(tags[..., None], otherwise=tags[:, :1])[:, 0]]
+        score = chosen.sum(1) + moves.masked_fill(padding[:, 1:], 0).sum(1) + ends
+        return (score - log_partition).masked_fill(padding[:, 0], 0)
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor | None = None, n: int = 1) -> tuple[Tensor, Tensor]:
@@ -70,13 +74,15 @@ class LinearChainCRF(nn.Module):
 
         Where a row has fewer paths than n, the scores of the rest are -inf.
         """
-        rows = Rows() if mask is None else RaggedRows(mask)
-        scores, transitions = self._allowed(self._scores(emissions, rows))
-        B, T, C = scores.shape
+        ragged = mask is not None
+        emissions, _, rows = _prepare(emissions, mask)
+        B, T, C = emissions.shape
+        transitions, start = self._allowed()
         # The batch comes last, so that a step is a few long vectors: [T, C, B].
-        steps, transitions = scores.permute(1, 2, 0).contiguous().unbind(0), transitions[:, :, None]
-        best = scores.new_full((n, C, B), -torch.inf)
-        best[0] = steps[0]
+        steps = rows.pack(emissions).permute(1, 2, 0).contiguous().unbind(0)
+        transitions = transitions[:, :, None].to(emissions.dtype)
+        best = emissions.new_full((n, C, B), -torch.inf)
+        best[0] = steps[0] + start[:, None]
         history, pointers = [best], []
         for step in steps[1:]:
             candidates = (best[:, :, None] + transitions).view(n * C, C, B)
@@ -84,97 +90,105 @@ class LinearChainCRF(nn.Module):
             best = values + step
             history.append(best)
             pointers.append(pointer.view(n * C, B))
-        if rows.padding is not None:
+        if ragged:
             # Each row ends at its own token; from there to the end of the batch it stands still.
-            still = torch.arange(n * C, device=scores.device)[:, None]
-            padding = rows.padding[:, 1:, 0].T
-            pointers = [torch.where(pad, still, pointer) for pad, pointer in zip(padding, pointers, strict=True)]
-            ends = torch.stack(history).flatten(1, 2).permute(2, 0, 1)  # [B, T, N·C]
-            empty = torch.full_like(best, -torch.inf).view(n * C, B)
-            empty[0] = 0  # a row without a token has one path
-            best = rows.last(ends, otherwise=empty.T).T
-        score, state = best.reshape(n * C, B).topk(n, 0)
+            still = torch.arange(n * C, device=emissions.device)[:, None]
+            padding = rows.padding[:, 1:, 0].T[:, None]
+            pointers = torch.where(padding, still, torch.stack(pointers)).unbind(0) if pointers else []
+            ends = torch.stack(history).permute(3, 0, 1, 2)  # [B, T, N, C]
+            ends = (ends + self.end).flatten(2)
+            empty = torch.full_like(ends[:, 0], -torch.inf)
+            empty[:, 0] = 0  # a row without a token has one path
+            best = rows.last(ends, otherwise=empty).T
+        else:
+            best = (best + self.end[:, None]).view(n * C, B)
+        score, state = best.topk(n, 0)
         path = [state]
         for pointer in reversed(pointers):
             path.append(state := pointer.gather(0, state))
         tags = torch.stack(path[::-1]).remainder(C).permute(2, 1, 0)  # [B, N, T]
-        tags = rows.unpack(tags.transpose(1, 2)).transpose(1, 2)
-        return tags, score.T
+        return rows.unpack(tags.transpose(1, 2)).transpose(1, 2), score.T
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The probability of each tag of each token, over all allowed paths: [B, T, C], zero in the padding."""
-        rows = Rows() if mask is None else RaggedRows(mask)
-        scores, transitions = self._allowed(self._scores(emissions, rows))
-        return rows.unpack(_Lattice(scores, transitions, rows).marginals.to(scores.dtype))
+        emissions, _, rows = _prepare(emissions, mask)
+        lattice = _Lattice(emissions, *self._allowed(), self.end, rows)
+        return rows.unpack(lattice.marginals.transpose(0, 1).to(emissions.dtype))
 
-    def _scores(self, emissions: Tensor, rows: Rows) -> Tensor:
-        """Emissions, packed, with the scores of beginning and ending so: [B, T, C] of at least fp32."""
-        scores = rows.pack(emissions.to(torch.promote_types(emissions.dtype, torch.float32)))
-        real = _real(scores, rows)
-        following = torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], 1)
-        last = (real * (1 - following))[..., None]
-        first = nn.functional.one_hot(torch.zeros((), dtype=torch.long, device=scores.device), scores.shape[1])
-        return scores + last * self.end + first[:, None] * self.start
-
-    def _allowed(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and transitions with -inf for what is forbidden."""
-        forbidden = torch.tensor(self.forbidden, device=scores.device)
-        first = scores[:, :1].masked_fill(forbidden[-1], -torch.inf)
-        transitions = self.transitions.to(scores.dtype).masked_fill(forbidden[:-1], -torch.inf)
-        return torch.cat([first, scores[:, 1:]], 1), transitions
+    def _allowed(self) -> tuple[Tensor, Tensor]:
+        """Transitions and start with -inf for what is forbidden."""
+        forbidden = torch.tensor(self.forbidden, device=self.start.device)
+        transitions = self.transitions.masked_fill(forbidden[:-1], -torch.inf)
+        return transitions, self.start.masked_fill(forbidden[-1], -torch.inf)
 
 
-def _real(x: Tensor, rows: Rows) -> Tensor:
-    """[B, T], 1 where a token of packed rows counts and else 0."""
-    return x.new_ones(x.shape[:2]) if rows.padding is None else (~rows.padding[..., 0]).to(x.dtype)
+def _prepare(emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, RaggedRows]:
+    """Emissions of at least fp32, the mask, and the rows that it makes."""
+    mask = emissions.new_ones(emissions.shape[:2], dtype=torch.bool) if mask is None else mask
+    return emissions.to(torch.promote_types(emissions.dtype, torch.float32)), mask, RaggedRows(mask)
 
 
-def _exp(x: Tensor, largest: Tensor, dtype: torch.dtype) -> Tensor:
-    """exp(x - largest), at least exp(FLOOR), but 0 for -inf."""
-    return (x - largest).clamp(min=FLOOR).exp().masked_fill(x == -torch.inf, 0).to(dtype)
+def _weights(scores: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """exp(score - largest), at least exp(FLOOR), but 0 for -inf; and the largest."""
+    largest = scores.max()
+    return (scores - largest).clamp(min=FLOOR).exp().masked_fill(scores == -torch.inf, 0).to(dtype), largest
 
 
 class _Lattice:
-    """Sums over all paths of packed rows: scores [B, T, C], transitions [C, C].
+    """Sums over all paths: emissions [B, T, C], in the rows' own order; everything below is packed, [T, B, C].
 
-    `alpha` [T, B, C] has the weight of all paths up to a token, the token's own score included, and `beta` that of
-    all paths from it on; both add up to 1 at each token, `log_partition` [B] has what they were divided by.
+    `alpha` has the weight of all paths up to a token, the token's own score included, and `beta` that of all paths
+    from it on; both add up to 1 at each token. `log_partition` [B] is log Z.
     """
 
-    def __init__(self, scores: Tensor, transitions: Tensor, rows: Rows):
-        dtype = torch.float32 if scores.device.type == "mps" else torch.float64
-        largest = scores.amax(2, keepdim=True)
-        step = transitions.max()
-        weights = _exp(scores, largest, dtype)
-        self.steps = _exp(transitions, step, dtype)
-        both = torch.stack([weights, rows.flip(weights)]).transpose(1, 2).transpose(0, 1)  # [T, 2, B, C]
+    def __init__(self, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, rows: RaggedRows):
+        B, T, C = emissions.shape
+        dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
+        (self.steps, step), (start, first), (end, last) = (_weights(x, dtype) for x in (transitions, start, end))
+
+        def take(x: Tensor, places: Tensor) -> Tensor:
+            return x.reshape(-1, C).index_select(0, places.flatten()).view(*places.shape, C)
+
+        packed = take(emissions, rows.source)
+        largest = packed.amax(2)
+        weights = (packed - largest[..., None]).clamp_(min=FLOOR).exp_().masked_fill_(rows.padding, 1).to(dtype)
+        forwards = torch.arange(B * T, device=emissions.device).view(B, T)
+        both = take(weights, torch.stack([forwards, rows.mirror]).permute(2, 0, 1))  # [T, 2, B, C]
+        both[0] *= torch.stack([start, end])[:, None]
         matrices = torch.stack([self.steps, self.steps.T])
-        states, sums = [], []
-        for t, weight in enumerate(both.contiguous().unbind(0)):
-            state = torch.bmm(states[-1], matrices).mul_(weight) if t else weight
-            sums.append(state.sum(-1, keepdim=True))
-            states.append(state / sums[-1])
-        states = torch.stack(states)
+        states, sums = torch.empty_like(both), both.new_empty(T, 2, B, 1)
+        before = both.new_ones(0)
+        for t, (weight, state, total) in enumerate(zip(both.unbind(0), states.unbind(0), sums.unbind(0), strict=True)):
+            if t:
+                torch.bmm(before, matrices, out=state).mul_(weight)
+            else:
+                state.copy_(weight)
+            torch.sum(state, -1, keepdim=True, out=total)
+            before = state.div_(total)
+
+        opposite = (rows.mirror - forwards[:, :1]).T
         self.alpha = states[:, 0]
-        self.beta = rows.flip(states[:, 1].transpose(0, 1)).transpose(0, 1)
-        real = _real(scores, rows)
-        moves = (real.sum(1) - 1).clamp(min=0)
-        logs = torch.stack(sums)[:, 0, :, 0].log().T.to(scores.dtype) + largest[..., 0]
-        self.log_partition = (logs * real).sum(1) + moves * step
-        before = torch.cat([torch.ones_like(self.alpha[:1]), self.alpha[:-1] @ self.steps])
-        self.joint = before * self.beta
+        self.beta = take(states, (2 * opposite + 1) * B + torch.arange(B, device=emissions.device))
+        self.joint = torch.empty_like(self.beta)
+        self.joint[0] = start
+        torch.matmul(self.alpha[:-1], self.steps, out=self.joint[1:])
+        self.joint *= self.beta
         self.norm = self.joint.sum(-1, keepdim=True)
-        self.real = real
+        self.padding = rows.padding.transpose(0, 1)  # [T, B, 1]
+        logs = sums[:, 1].log_().masked_fill_(self.padding, 0).sum(0)[:, 0] + self.norm[0, :, 0].log()
+        scores = largest.masked_fill(rows.padding[..., 0], 0).sum(1) + first + last
+        moves = (~rows.padding[:, 1:, 0]).sum(1)
+        self.log_partition = (logs + scores + moves * step).to(emissions.dtype)
 
     @property
     def marginals(self) -> Tensor:
-        """[B, T, C]."""
-        return (self.joint / self.norm).transpose(0, 1) * self.real[..., None]
+        """[T, B, C], zero in the padding."""
+        return (self.joint / self.norm).masked_fill_(self.padding, 0)
 
     def expected_steps(self, weight: Tensor) -> Tensor:
         """How often each transition is expected, summed over the rows with a weight each: [B] -> [C, C]."""
-        share = (weight[:, None] * self.real).T[1:, :, None] / self.norm[1:]
+        share = (weight[:, None] / self.norm[1:]).masked_fill_(self.padding[1:], 0)
         return self.steps * ((self.alpha[:-1] * share).flatten(0, 1).T @ self.beta[1:].flatten(0, 1))
 
 
@@ -182,12 +196,19 @@ class _LogPartition(torch.autograd.Function):
     """log Z of each row, [B]; its gradient by a score is a marginal, and by a transition how often it is expected."""
 
     @staticmethod
-    def forward(ctx, scores, transitions, rows):
-        ctx.lattice = _Lattice(scores, transitions, rows)
+    def forward(ctx, emissions, transitions, start, end, rows):
+        ctx.lattice, ctx.rows = _Lattice(emissions, transitions, start, end, rows), rows
+        ctx.dtypes = emissions.dtype, transitions.dtype
         return ctx.lattice.log_partition
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        by_score = ctx.lattice.marginals.to(gradient.dtype) * gradient[:, None, None]
-        return by_score, ctx.lattice.expected_steps(gradient).to(gradient.dtype), None
+        of_emissions, of_parameters = ctx.dtypes
+        rows, gradient = ctx.rows, gradient.to(ctx.lattice.steps.dtype)
+        by_score = (ctx.lattice.marginals * gradient[:, None]).transpose(0, 1)  # [B, T, C]
+        by_start = by_score[:, 0].sum(0)
+        by_end = rows.last(by_score, otherwise=torch.zeros_like(by_score[:, 0])).sum(0)
+        by_transition = ctx.lattice.expected_steps(gradient)
+        parameters = (part.to(of_parameters) for part in (by_transition, by_start, by_end))
+        return rows.unpack(by_score.to(of_emissions)), *parameters, None

@@ -78,6 +78,11 @@ class RaggedRows(Rows):
 
     Args:
         real: [B, T] of bool, true where a token is real.
+
+    Attributes:
+        source, target, mirror: [B, T], places in the flattened batch: for each packed token where it was, for each
+            token where it goes, and for each packed token its opposite within the row.
+        padding: [B, T, 1], true behind the last real token of packed rows.
     """
 
     def __init__(self, real: Tensor):
@@ -89,8 +94,8 @@ class RaggedRows(Rows):
         # Where each token goes: real ones to the front, padding behind them, both in their old order.
         target = torch.where(real, real.cumsum(1) - 1, lengths + (~real).cumsum(1) - 1)
         source = torch.empty_like(target).scatter(1, target, steps)
-        self._source, self._target = source + rows * T, target + rows * T  # into the flattened batch
-        self._flip = torch.where(steps < lengths, lengths - 1 - steps, steps) + rows * T
+        self.source, self.target = source + rows * T, target + rows * T  # into the flattened batch
+        self.mirror = torch.where(steps < lengths, lengths - 1 - steps, steps) + rows * T
         self._last = ((lengths - 1).clamp(min=0) + rows * T)[:, 0]
         self._empty = lengths == 0
         self._masked = ~real[..., None]
@@ -98,13 +103,13 @@ class RaggedRows(Rows):
 
     def pack(self, x: Tensor) -> Tensor:
         # What lies in the padding must not reach the kernels: not even 0 · NaN is 0.
-        return _take(x, self._source).masked_fill(self.padding, 0)
+        return _take(x, self.source).masked_fill(self.padding, 0)
 
     def unpack(self, x: Tensor) -> Tensor:
-        return _take(x, self._target).masked_fill(self._masked, 0)
+        return _take(x, self.target).masked_fill(self._masked, 0)
 
     def flip(self, x: Tensor) -> Tensor:
-        return _take(x, self._flip)
+        return _take(x, self.mirror)
 
     def last(self, x: Tensor, otherwise: Tensor) -> Tensor:
         # Under autocast x has another type than the state that the row began with.
