@@ -336,20 +336,9 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
     ):
         figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
         shown = [(place(model), mean(model.scores), model) for model in found if place(model) is not None]
-        for number, (x, y, model) in enumerate(sorted(shown, key=lambda row: row[:2])):
-            axes.errorbar(
-                x,
-                y,
-                yerr=[[y - min(model.scores)], [max(model.scores) - y]],
-                fmt="o",
-                capsize=3,
-                color=colours[model.kind],
-            )
-            # By turns above and below, as neighbours would cover each other.
-            offset, side = ((0, 7), "bottom") if number % 2 else ((0, -7), "top")
-            axes.annotate(
-                model.name, (x, y), xytext=offset, textcoords="offset points", fontsize=8, ha="center", va=side
-            )
+        for x, y, model in shown:
+            spread = [[y - min(model.scores)], [max(model.scores) - y]]
+            axes.errorbar(x, y, yerr=spread, fmt="o", capsize=3, color=colours[model.kind])
         for kind, colour in colours.items():
             axes.plot([], [], "o", color=colour, label=kind)
         axes.legend(loc="lower right")
@@ -358,6 +347,7 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.margins(x=0.1)
         axes.grid(alpha=0.3)
+        write_names(axes, [(x, y, model.name) for x, y, model in shown])
         save(name, figure)
 
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
@@ -377,6 +367,31 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
     save("curves", figure)
+
+
+def write_names(axes, points: list[tuple[float, float, str]]) -> None:
+    """Writes a name beside each point, on the first side where it covers neither a point nor another name."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.canvas.draw()
+    centres = axes.transData.transform([(x, y) for x, y, _ in points])
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
+    right, left = (8, 0, "left", "center"), (-8, 0, "right", "center")
+    above, below = (0, 8, "center", "bottom"), (0, -8, "center", "top")
+
+    def write(point, side):
+        (x, y, name), (dx, dy, ha, va) = point, side
+        return axes.annotate(name, (x, y), (dx, dy), textcoords="offset points", fontsize=8, ha=ha, va=va)
+
+    for point in points:
+        for side in (right, left, above, below):
+            text = write(point, side)
+            if not any(text.get_window_extent().overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:  # there is no room anywhere
+            text = write(point, right)
+        taken.append(text.get_window_extent())
 
 
 def speed(result: dict) -> str:
