@@ -410,6 +410,23 @@ def speed(result: dict) -> str:
     return head + "".join(lines) + below
 
 
+def crf_speed(result: dict) -> str:
+    """The table of recipes/benchmark_crf.py."""
+    lines = [
+        f"| {row['words']} | {row['kind']} | {row['pytorch-crf']:.1f} | {row['rnnzoo']:.1f} | {row['ratio']:.1f} |\n"
+        for row in result["rows"]
+    ]
+    head = "| words a row | | pytorch-crf, ms | rnnzoo, ms | pytorch-crf / rnnzoo |\n|---|---|---|---|---|\n"
+    sentence = result["sentence"]
+    below = (
+        f"\n{result['batch']['rows']} rows, {result['batch']['tags']} tags. One sentence of {sentence['words']} "
+        f"words, milliseconds: BiLSTM of size {sentence['sizes']} {sentence['BiLSTM']:.2f}, best path "
+        f"{sentence['best path']:.2f}, marginals {sentence['marginals']:.2f}. "
+        f"Hardware: {result['device']}, {result['num_threads']} threads.\n"
+    )
+    return head + "".join(lines) + below
+
+
 def readme(text: str, tables: dict[str, str]) -> str:
     """The README's text with each table in its place."""
     for name, table_ in tables.items():
@@ -435,6 +452,7 @@ def tables() -> dict[str, str]:
     return {
         "imdb": verdict(found) + table(found) + served(found),
         "speed": speed(*read([RESULTS / "speed.json"])),
+        "crf": crf_speed(*read([RESULTS / "crf.json"])),
     }
 
 

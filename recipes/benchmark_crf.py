@@ -1,0 +1,110 @@
+"""Speed of the CRF: beside pytorch-crf's at batch 64, and beside the BiLSTM under it at batch 1.
+
+pip install -e ".[bench]" && python -m recipes.benchmark_crf     takes half a minute; writes recipes/results/crf.json
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from transformers import AutoModel
+
+from recipes.training import device_name, git_commit, versions
+from rnnzoo import FAMILIES
+from rnnzoo.crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
+
+
+B, T, REPEATS = 64, 100, 30
+SHORTEST = {"100": 100, "50 to 100": 50}
+LABELS = ["O", *(f"{prefix}-{kind}" for kind in ("LOC", "MISC", "ORG", "PER") for prefix in "BI")]
+C = len(LABELS)
+SENTENCE, SIZE = 25, 100  # words of one sentence, and the sizes of a usual tagger, for batch 1
+
+
+def medians(contenders: dict, repeats: int = REPEATS) -> dict[str, float]:
+    """Milliseconds of each of some functions; they take turns, so that a drift of the machine meets all."""
+    times = {name: [] for name in contenders}
+    for _ in range(repeats + 3):
+        for name, run in contenders.items():
+            started = time.perf_counter()
+            run()
+            times[name].append(1000 * (time.perf_counter() - started))
+    return {name: round(statistics.median(found[3:]), 2) for name, found in times.items()}
+
+
+def beside_pytorch_crf(words: str) -> list[dict]:
+    """Training (likelihood and gradients) and decoding of a batch."""
+    from torchcrf import CRF
+
+    torch.manual_seed(0)
+    lengths = torch.randint(SHORTEST[words], T + 1, (B,))
+    mask = torch.arange(T) < lengths[:, None]
+    emissions = torch.randn(B, T, C, requires_grad=True)
+    tags = torch.randint(C, (B, T))
+    theirs, ours = CRF(C, batch_first=True), LinearChainCRF(C, forbidden_in_iob2(LABELS))
+
+    @torch.inference_mode()
+    def decode(run):
+        return run()
+
+    found = []
+    for kind, both in {
+        "train": {
+            "pytorch-crf": lambda: (-theirs(emissions, tags, mask)).backward(),
+            "rnnzoo": lambda: (-ours(emissions, tags, mask).sum()).backward(),
+        },
+        "decode": {
+            "pytorch-crf": lambda: decode(lambda: theirs.decode(emissions, mask)),
+            "rnnzoo": lambda: decode(lambda: ours.decode(emissions, mask)),
+        },
+    }.items():
+        times = medians(both)
+        ratio = round(times["pytorch-crf"] / times["rnnzoo"], 1)
+        found.append({"words": words, "kind": kind, **times, "ratio": ratio})
+        print(found[-1], flush=True)
+    return found
+
+
+def one_sentence() -> dict[str, float]:
+    """What a tagger computes for one sentence: a BiLSTM, and with a CRF the best path and the marginals on top."""
+    config = FAMILIES["LSTM"].config(vocab_size=8, embedding_size=SIZE, hidden_size=SIZE, bidirectional=True)
+    lstm = FAMILIES["LSTM"].models[AutoModel](config, add_pooling_layer=False).eval()
+    crf = LinearChainCRF(C, forbidden_in_iob2(LABELS))
+    x, mask = torch.randn(1, SENTENCE, SIZE), torch.ones(1, SENTENCE, dtype=torch.long)
+    emissions = torch.randn(1, SENTENCE, C)
+    with torch.inference_mode():
+        return medians(
+            {
+                "BiLSTM": lambda: lstm(inputs_embeds=x, attention_mask=mask),
+                "best path": lambda: crf.decode(emissions, mask.bool()),
+                "marginals": lambda: crf.marginals(emissions, mask.bool()),
+            },
+            repeats=300,
+        )
+
+
+def main() -> None:
+    """Measures, and writes the file."""
+    try:
+        rows = [row for words in SHORTEST for row in beside_pytorch_crf(words)]
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error}. This benchmark needs it: pip install -e '.[bench]'.")
+    result = {
+        "task": "crf",
+        "batch": {"rows": B, "tokens": T, "tags": C, "precision": "fp32", "unit": "ms"},
+        "rows": rows,
+        "sentence": {"words": SENTENCE, "sizes": SIZE, **one_sentence()},
+        "device": device_name(torch.device("cpu")),
+        "num_threads": torch.get_num_threads(),
+        "versions": versions("pytorch-crf"),
+        "git_commit": git_commit(),
+    }
+    path = Path(__file__).parent / "results" / "crf.json"
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
