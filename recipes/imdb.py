@@ -32,6 +32,7 @@ class ImdbOptions(ModelOptions):
     kind: ClassVar[str] = "text classifier"
     train_tokenizer: ClassVar = staticmethod(rnnzoo.train_tokenizer)
     smallest_text: ClassVar = "word"
+    not_here: ClassVar = frozenset({"use_crf", "character_size", "character_embedding_size"})
 
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:

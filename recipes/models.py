@@ -39,12 +39,14 @@ class ModelOptions(TrainingOptions):
         auto: the Auto class of its models, and in `kind` what they are in words.
         train_tokenizer: what makes their tokenizers.
         smallest_text: a text to try the tokenizer's options on.
+        not_here: fields of the configuration that are for other tasks.
     """
 
     auto: ClassVar[type]
     kind: ClassVar[str]
     train_tokenizer: ClassVar[Callable[..., PreTrainedTokenizerBase]]
     smallest_text: ClassVar[Any]
+    not_here: ClassVar[frozenset[str]]
 
     def __post_init__(self):
         """Refuses options that the model or the tokenizer would refuse, before any data is read."""
@@ -61,7 +63,10 @@ class ModelOptions(TrainingOptions):
             )
         parameters = inspect.signature(self.train_tokenizer).parameters
         choices = set(parameters) - {next(iter(parameters)), "model_max_length", "also"}
-        for given, allowed, where in ((fields, MODEL_FIELDS, "model"), (self.tokenizer, choices, "tokenizer")):
+        for given, allowed, where in (
+            (fields, MODEL_FIELDS - self.not_here, "model"),
+            (self.tokenizer, choices, "tokenizer"),
+        ):
             for name in given:
                 if name not in allowed:
                     raise RecipeError(unknown(name, allowed, where))
@@ -136,8 +141,8 @@ def build(
         tokenizer = options.train_tokenizer(texts, **{**(tokenizer_options or {}), **options.tokenizer})
     except ValueError as error:
         raise RecipeError(f"No tokenizer can be trained on the train split: {error}") from error
-    if letters := getattr(tokenizer, "character_vocab_size", None):
-        fields["character_vocab_size"] = letters
+    if getattr(tokenizer, "word_length", 0):
+        fields["character_vocab_size"] = tokenizer.character_vocab_size
     config = AutoConfig.for_model(
         **options.model,
         **fields,

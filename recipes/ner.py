@@ -16,7 +16,7 @@ from transformers import AutoModelForTokenClassification
 
 import rnnzoo
 from recipes import made_names, tagged
-from recipes.command_line import main, parse
+from recipes.command_line import RecipeError, main, parse
 from recipes.models import ModelOptions, build, longest
 from recipes.serving import TOLERANCE, answers
 from recipes.training import Task, run, start
@@ -25,6 +25,7 @@ from recipes.word_vectors import WORD2VEC, given, start_vectors
 
 OUTSIDE = "O"
 UNLABELLED = -100  # no loss is taken there
+NOWHERE = -1  # where a word stands that is beyond the limit, or that a tokenizer of others leaves out
 
 
 @dataclass
@@ -36,6 +37,17 @@ class NerOptions(ModelOptions):
     kind: ClassVar[str] = "tagger"
     train_tokenizer: ClassVar = staticmethod(rnnzoo.train_tagger_tokenizer)
     smallest_text: ClassVar = ["word"]
+    not_here: ClassVar = frozenset({"window", "pooling"})
+
+    def __post_init__(self):
+        """Refuses letters that nobody reads, and the lack of those that somebody does."""
+        super().__post_init__()
+        given = self.tokenizer.get("word_length")
+        if given is not None and bool(given) != bool(self.model.get("character_size")):
+            raise RecipeError(
+                f"tokenizer.word_length is {given} and model.character_size {self.model.get('character_size', 0)}: "
+                "letters are given and read, or neither. Leave word_length out, or set both."
+            )
 
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:
@@ -58,9 +70,9 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         options.max_length = tokenizer.model_max_length = limit
     whole = hasattr(model.config, "use_crf")
     rows = {name: encode(split, tokenizer, corpus.labels, limit, whole) for name, split in corpus.splits.items()}
-    unread = {name: sum(map(len, split["tags"])) - sum(map(len, split["starts"])) for name, split in rows.items()}
+    unread = {name: sum(row.count(NOWHERE) for row in split["starts"]) for name, split in rows.items()}
     if any(unread.values()):
-        accelerator.print(f"Words beyond the {limit} tokens that the model reads, counted as {OUTSIDE}: {unread}.")
+        accelerator.print(f"Words that the model does not get to read, counted as {OUTSIDE}: {unread}.")
     task = Task(
         name="ner",
         dataset={"name": corpus.name, "source": corpus.source, "splits": sizes, "words_unread": unread},
@@ -78,7 +90,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
 def encode(split: Dataset, tokenizer, labels: list[str], limit: int | None, whole: bool) -> Dataset:
     """Words as pieces, each with a label.
 
-    Columns: `labels` of the pieces; `starts`, where the words that are read begin; `tags` of all words. With `whole`
+    Columns: `labels` of the pieces; of all words `starts`, where they begin, and `tags`. With `whole`
     every piece has a label, I-X after the first; else the first one only, as is usual for transformers.
     """
     cut = {"truncation": True, "max_length": limit} if limit else {}
@@ -89,12 +101,12 @@ def encode(split: Dataset, tokenizer, labels: list[str], limit: int | None, whol
     columns |= {"length": list(map(len, pieces["input_ids"])), "labels": [], "starts": [], "tags": []}
     for encoding, tags in zip(pieces.encodings, split["tags"], strict=True):
         of_words = [number[tag] for tag in tags]
-        of_pieces, starts, before = [], [], None
+        of_pieces, starts, before = [], [NOWHERE] * len(tags), None
         for place, word in enumerate(encoding.word_ids):
             if word is None:  # a special token
                 of_pieces.append(UNLABELLED)
             elif word != before:
-                starts.append(place)
+                starts[word] = place
                 of_pieces.append(of_words[word])
             else:
                 of_pieces.append(inside[of_words[word]] if whole else UNLABELLED)
@@ -124,8 +136,8 @@ def read(outputs, rows: dict[str, list]) -> list[tuple[list[tuple[int, float]], 
     for row_tags, row_scores, starts, right in zip(
         tags.tolist(), scores.tolist(), rows["starts"], rows["tags"], strict=True
     ):
-        predicted = [(row_tags[place], row_scores[place]) for place in starts]
-        found.append((predicted + [(0, 1.0)] * (len(right) - len(starts)), right))
+        words = [(0, 1.0) if place == NOWHERE else (row_tags[place], row_scores[place]) for place in starts]
+        found.append((words, right))
     return found
 
 

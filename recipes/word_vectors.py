@@ -61,12 +61,13 @@ def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: 
     """The table of `embeddings`, [V, E], with the vectors of those words that have one; others keep their own."""
     table = embeddings.weight.detach().cpu().clone()
     vocab = tokenizer.get_vocab()
-    special = set(tokenizer.all_special_ids)
-    pairs = [(vocab[word], i) for i, word in enumerate(vectors.words) if vocab.get(word) not in (None, *special)]
+    special = set(tokenizer.all_special_tokens)
+    exact = {word: i for i, word in enumerate(vectors.words)}
+    # Where a file tells "London" from "london" and has only the first, that serves both.
+    folded = {word.lower(): i for word, i in reversed(exact.items())} | exact
+    pairs = [(vocab[word], folded[word]) for word in vocab if word in folded and word not in special]
     if not pairs:
-        raise RecipeError(
-            "word_vectors: they have no vector for any word of the tokenizer. Is their text in lower case?"
-        )
+        raise RecipeError("word_vectors: they have no vector for any word of the tokenizer.")
     ids, places = map(list, zip(*pairs, strict=True))
     table[ids] = vectors.vectors[places]
     return table

@@ -57,14 +57,15 @@ class LinearChainCRF(nn.Module):
 
         mask: [B, T] of bool, true where a token counts; None: everywhere.
         """
-        emissions, mask, rows = _prepare(emissions, mask)
-        log_partition = _LogPartition.apply(emissions, self.transitions, self.start, self.end, rows)
+        emissions, mask, rows = self._prepare(emissions, mask)
+        transitions, start, end = (part.to(emissions.dtype) for part in (self.transitions, self.start, self.end))
+        log_partition = _LogPartition.apply(emissions, transitions, start, end, rows)
         chosen = emissions.gather(2, tags.masked_fill(~mask, 0)[..., None])[..., 0].masked_fill(~mask, 0)
         tags = rows.pack(tags[..., None])[..., 0]
         padding = rows.padding[..., 0]
-        steps = tags[:, :-1] * len(self.start) + tags[:, 1:]
-        moves = self.transitions.flatten().index_select(0, steps.flatten()).view_as(steps)
-        ends = self.start[tags[:, 0]] + self.end[rows.last(tags[..., None], otherwise=tags[:, :1])[:, 0]]
+        steps = tags[:, :-1] * len(start) + tags[:, 1:]
+        moves = transitions.flatten().index_select(0, steps.flatten()).view_as(steps)
+        ends = start[tags[:, 0]] + end[rows.last(tags[..., None], otherwise=tags[:, :1])[:, 0]]
         score = chosen.sum(1) + moves.masked_fill(padding[:, 1:], 0).sum(1) + ends
         return (score - log_partition).masked_fill(padding[:, 0], 0)
 
@@ -75,12 +76,12 @@ class LinearChainCRF(nn.Module):
         Where a row has fewer paths than n, the scores of the rest are -inf.
         """
         ragged = mask is not None
-        emissions, _, rows = _prepare(emissions, mask)
+        emissions, _, rows = self._prepare(emissions, mask)
         B, T, C = emissions.shape
-        transitions, start = self._allowed()
+        transitions, start, end = self._allowed(emissions.dtype)
         # The batch comes last, so that a step is a few long vectors: [T, C, B].
         steps = rows.pack(emissions).permute(1, 2, 0).contiguous().unbind(0)
-        transitions = transitions[:, :, None].to(emissions.dtype)
+        transitions = transitions[:, :, None]
         best = emissions.new_full((n, C, B), -torch.inf)
         best[0] = steps[0] + start[:, None]
         history, pointers = [best], []
@@ -96,12 +97,12 @@ class LinearChainCRF(nn.Module):
             padding = rows.padding[:, 1:, 0].T[:, None]
             pointers = torch.where(padding, still, torch.stack(pointers)).unbind(0) if pointers else []
             ends = torch.stack(history).permute(3, 0, 1, 2)  # [B, T, N, C]
-            ends = (ends + self.end).flatten(2)
+            ends = (ends + end).flatten(2)
             empty = torch.full_like(ends[:, 0], -torch.inf)
             empty[:, 0] = 0  # a row without a token has one path
             best = rows.last(ends, otherwise=empty).T
         else:
-            best = (best + self.end[:, None]).view(n * C, B)
+            best = (best + end[:, None]).view(n * C, B)
         score, state = best.topk(n, 0)
         path = [state]
         for pointer in reversed(pointers):
@@ -112,21 +113,21 @@ class LinearChainCRF(nn.Module):
     @torch.no_grad()
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The probability of each tag of each token, over all allowed paths: [B, T, C], zero in the padding."""
-        emissions, _, rows = _prepare(emissions, mask)
-        lattice = _Lattice(emissions, *self._allowed(), self.end, rows)
+        emissions, _, rows = self._prepare(emissions, mask)
+        lattice = _Lattice(emissions, *self._allowed(emissions.dtype), rows)
         return rows.unpack(lattice.marginals.transpose(0, 1).to(emissions.dtype))
 
-    def _allowed(self) -> tuple[Tensor, Tensor]:
-        """Transitions and start with -inf for what is forbidden."""
+    def _allowed(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Transitions, start and end, with -inf for what is forbidden."""
         forbidden = torch.tensor(self.forbidden, device=self.start.device)
-        transitions = self.transitions.masked_fill(forbidden[:-1], -torch.inf)
-        return transitions, self.start.masked_fill(forbidden[-1], -torch.inf)
+        transitions = self.transitions.to(dtype).masked_fill(forbidden[:-1], -torch.inf)
+        return transitions, self.start.to(dtype).masked_fill(forbidden[-1], -torch.inf), self.end.to(dtype)
 
-
-def _prepare(emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, RaggedRows]:
-    """Emissions of at least fp32, the mask, and the rows that it makes."""
-    mask = emissions.new_ones(emissions.shape[:2], dtype=torch.bool) if mask is None else mask
-    return emissions.to(torch.promote_types(emissions.dtype, torch.float32)), mask, RaggedRows(mask)
+    def _prepare(self, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, RaggedRows]:
+        """Emissions as exact as the weights and at least fp32, the mask, and the rows that it makes."""
+        mask = emissions.new_ones(emissions.shape[:2], dtype=torch.bool) if mask is None else mask
+        dtype = torch.promote_types(torch.promote_types(emissions.dtype, self.start.dtype), torch.float32)
+        return emissions.to(dtype), mask, RaggedRows(mask)
 
 
 def _weights(scores: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -198,17 +199,16 @@ class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(ctx, emissions, transitions, start, end, rows):
         ctx.lattice, ctx.rows = _Lattice(emissions, transitions, start, end, rows), rows
-        ctx.dtypes = emissions.dtype, transitions.dtype
+        ctx.dtype = emissions.dtype
         return ctx.lattice.log_partition
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        of_emissions, of_parameters = ctx.dtypes
         rows, gradient = ctx.rows, gradient.to(ctx.lattice.steps.dtype)
         by_score = (ctx.lattice.marginals * gradient[:, None]).transpose(0, 1)  # [B, T, C]
         by_start = by_score[:, 0].sum(0)
         by_end = rows.last(by_score, otherwise=torch.zeros_like(by_score[:, 0])).sum(0)
         by_transition = ctx.lattice.expected_steps(gradient)
-        parameters = (part.to(of_parameters) for part in (by_transition, by_start, by_end))
-        return rows.unpack(by_score.to(of_emissions)), *parameters, None
+        parameters = (part.to(ctx.dtype) for part in (by_transition, by_start, by_end))
+        return rows.unpack(by_score.to(ctx.dtype)), *parameters, None

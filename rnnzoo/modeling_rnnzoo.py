@@ -98,11 +98,11 @@ class CharacterEncoder(nn.Module):
     def forward(self, character_ids: Tensor) -> Tensor:
         """[B, T, K], 0 after a word's last letter -> [B, T, character_size], zero for a word without letters."""
         B, T, K = character_ids.shape
-        letters = character_ids.view(B * T, K)
+        letters = character_ids.reshape(B * T, K)
         y = self.convolution(self.embed_characters(letters).transpose(1, 2))  # [B·T, ·, K]
         padding = letters == 0
         y = y.masked_fill(padding[:, None], torch.finfo(y.dtype).min).amax(2)
-        return y.masked_fill(padding.all(1, keepdim=True), 0).view(B, T, -1)
+        return y.masked_fill(padding.all(1, keepdim=True), 0).view(B, T, y.shape[1])
 
 
 class Pooler(nn.Module):

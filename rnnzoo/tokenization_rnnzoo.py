@@ -171,7 +171,7 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
 
     Args:
         letters: those it knows; the n-th has the id n + 2, and all others 1.
-        word_length: letters shown of each token.
+        word_length: letters shown of each token; with 0 there are no `character_ids`.
     """
 
     model_input_names = ["input_ids", "attention_mask", "character_ids"]
@@ -214,22 +214,23 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
         if is_split_into_words:
             batched = batched and bool(text) and isinstance(text[0], list | tuple)
         texts = text if batched else [text]
-        rows = found.get("overflow_to_sample_mapping", range(len(texts)))
-        letters = []
-        for encoding, row in zip(found.encodings, rows, strict=True):
-            source = texts[row]
-            spans = zip(encoding.offsets, encoding.word_ids, encoding.special_tokens_mask, strict=True)
-            letters.append(
-                [
-                    [LETTER_PAD] * self.word_length
-                    if special
-                    else self.letters_of((source[word] if is_split_into_words else source)[start:end])
-                    for (start, end), word, special in spans
-                ]
-            )
         flat = not batched and "overflow_to_sample_mapping" not in found
-        found["character_ids"] = letters[0] if flat else letters
-        if return_tensors and not any(letters):
+        if self.word_length:
+            rows = found.get("overflow_to_sample_mapping", range(len(texts)))
+            letters = []
+            for encoding, row in zip(found.encodings, rows, strict=True):
+                source = texts[row]
+                spans = zip(encoding.offsets, encoding.word_ids, encoding.special_tokens_mask, strict=True)
+                letters.append(
+                    [
+                        [LETTER_PAD] * self.word_length
+                        if special
+                        else self.letters_of((source[word] if is_split_into_words else source)[start:end])
+                        for (start, end), word, special in spans
+                    ]
+                )
+            found["character_ids"] = letters[0] if flat else letters
+        if return_tensors and not any(encoding.ids for encoding in found.encodings):
             # Lists without a number in them would become tensors of floats, and lack the last axis of some.
             for key, value in found.items():
                 last = {"character_ids": (self.word_length,), "offset_mapping": (2,)}.get(key, ())
@@ -255,7 +256,7 @@ def train_tagger_tokenizer(
     min_count: int = 2,
     lowercase: bool = True,
     word_length: int = 20,
-) -> PreTrainedTokenizerFast:
+) -> CharacterTokenizer:
     """Train a tagger's tokenizer on sentences that are in words already; raw text is cut into the same kind of words.
 
     Ids are ranks as in `train_tokenizer`: `<pad>` 0, `<s>` 1, `<unk>` 2, then the words by frequency, then those of
@@ -265,7 +266,7 @@ def train_tagger_tokenizer(
     Args:
         sentences: lists of words.
         vocab_size: ids in all, at the most.
-        also: words that have vectors from elsewhere.
+        also: words that have vectors from elsewhere; those that no text would be cut into are left out.
         min_count: rarer words become `<unk>`, from which its vector learns; those of `also` stay.
         lowercase: whether "Good" and "good" are one word to `input_ids`; letters keep their case.
         word_length: letters of a word that are shown in `character_ids`; 0 for a tokenizer without letters.
@@ -286,13 +287,24 @@ def train_tagger_tokenizer(
             counts[piece] += count
     if not counts:
         raise ValueError("There is no word in sentences: check the column that they come from.")
-    frequent = [word for word, count in counts.items() if count >= min_count]
-    ranked = sorted(frequent, key=lambda word: (-counts[word], word))
-    # A token shorter or longer than the text that it stands for would look like a part of a word to pipelines, and one
-    # in "##" to the model.
-    ranked = [word for word in [*ranked, *also] if len(word.lower()) == len(word) and not word.startswith("##")]
+    frequent = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
+
+    def candidates():
+        yield from frequent
+        for word in also:
+            word = word.lower() if lowercase else word
+            if [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
+                yield word
+
     specials = [PAD, BOS, UNK]
-    vocab = {word: i for i, word in enumerate(list(dict.fromkeys([*specials, *ranked]))[:vocab_size])}
+    vocab = {word: i for i, word in enumerate(specials)}
+    for word in candidates():
+        if len(vocab) == vocab_size:
+            break
+        # "İ" is the one letter whose lower case is longer: such a token, which does not have the length of its text,
+        # would look like a part of a word to pipelines, and one in "##" to the model.
+        if "i\u0307" not in word and not word.startswith("##"):
+            vocab.setdefault(word, len(vocab))
     if len(vocab) <= len(specials):
         raise ValueError(
             f"vocab_size={vocab_size} and min_count={min_count} leave no word: raise the first or lower the second."
@@ -300,16 +312,14 @@ def train_tagger_tokenizer(
     # Only this kind of model tells pipelines that no token is a part of a word.
     longest = max(map(len, vocab))
     tokenizer.model = models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=longest)
-    shared = dict(
+    letters = sorted(letter for letter, count in letters.items() if count >= min_count)
+    return CharacterTokenizer(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         bos_token=BOS,
         unk_token=UNK,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=CharacterTokenizer.model_input_names[: 3 if word_length else 2],
         split_special_tokens=True,
+        letters="".join(letters),
+        word_length=word_length,
     )
-    if not word_length:
-        return PreTrainedTokenizerFast(**shared)
-    known = "".join(sorted(letter for letter, count in letters.items() if count >= min_count))
-    shared["model_input_names"] = CharacterTokenizer.model_input_names
-    return CharacterTokenizer(**shared, letters=known, word_length=word_length)

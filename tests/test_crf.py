@@ -165,6 +165,19 @@ def test_in_full_precision_inside_autocast(case):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_read_in_full(case, dtype):
+    model, (emissions, mask) = crf(dtype=torch.float32).to(dtype), case
+    emissions, tags = emissions.to(dtype), torch.randint(C, mask.shape)
+    exact = crf(dtype=torch.float32)
+    exact.load_state_dict(model.state_dict())
+    for found, expected in (
+        (model(emissions, tags, mask), exact(emissions.float(), tags, mask)),
+        (model.marginals(emissions, mask), exact.marginals(emissions.float(), mask)),
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
 def test_more_paths_than_there_are():
     tags, scores = crf().decode(torch.randn(2, 1, C, dtype=torch.float64), n=5)
     assert scores.isfinite().sum(1).tolist() == [3, 3]  # O, B-X, B-Y

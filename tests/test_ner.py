@@ -11,7 +11,7 @@ from small_task import fresh_accelerator
 from transformers import AutoTokenizer, pipeline
 
 import rnnzoo
-from recipes import made_names, ner, tagged
+from recipes import imdb, made_names, ner, tagged
 from recipes.command_line import RecipeError, parse
 from recipes.models import build
 from recipes.tags import entities
@@ -84,10 +84,20 @@ def test_of_a_transformers_word_the_first_piece_has_one(tmp_path):
 
 def test_words_beyond_the_limit_count_as_no_entity():
     row = encoded(["Ada", "met", "Ada", "in", "London"], "B-PER O B-PER O B-LOC", limit=3)
-    assert row["starts"] == [0, 1, 2] and len(row["tags"]) == 5
+    assert row["starts"] == [0, 1, 2, -1, -1] and len(row["tags"]) == 5
     outputs = type("Outputs", (), {"logits": torch.eye(5)[None, [3, 0, 3]] * 9})
     ((found, right),) = ner.read(outputs, {"starts": [row["starts"]], "tags": [row["tags"]]})
     assert [LABELS[tag] for tag, _ in found] == ["B-PER", "O", "B-PER", "O", "O"] and right == row["tags"]
+
+
+def test_a_word_without_a_piece_moves_no_other(tmp_path):
+    """Transformers' tokenizers leave some words out: variation selectors, which stand in WNUT-17."""
+    tokenizer = AutoTokenizer.from_pretrained(small_bert.save(tmp_path / "bert", num_labels=5))
+    row = encoded(["good", "\ufe0f", "film", "bad"], "O O B-PER O", whole=False, tokenizer=tokenizer)
+    assert row["starts"] == [1, -1, 2, 3]
+    outputs = type("Outputs", (), {"logits": torch.eye(5)[None, [0, 0, 3, 0, 0]] * 9})
+    ((found, right),) = ner.read(outputs, {"starts": [row["starts"]], "tags": [row["tags"]]})
+    assert [tag for tag, _ in found] == right == [0, 0, 3, 0]
 
 
 # ---- whole runs ----
@@ -230,6 +240,12 @@ def test_only_who_reads_on_can_tell_april_from_april(tmp_path):
 def test_unknown_options(tmp_path):
     with pytest.raises(RecipeError, match="word_lenght.*Did you mean 'word_length'"):
         parse(ner.NerOptions, flags(tmp_path, "made", model=MODEL, tokenizer={"vocab_size": 9, "word_lenght": 3}))
+    with pytest.raises(RecipeError, match="window.*model is not an option"):
+        parse(ner.NerOptions, flags(tmp_path, "made", model=MODEL | {"window": 3}, tokenizer={"vocab_size": 9}))
+    with pytest.raises(RecipeError, match="word_length is 0 and model.character_size 8"):
+        parse(ner.NerOptions, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9, "word_length": 0}))
+    with pytest.raises(RecipeError, match="character_size.*model is not an option"):
+        parse(imdb.ImdbOptions, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9}))
     with pytest.raises(RecipeError, match="choose rnnzoo-rnn"):
         parse(ner.NerOptions, flags(tmp_path, "made", model={}))
 

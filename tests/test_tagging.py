@@ -85,7 +85,18 @@ def test_words_and_their_text_have_the_same_pieces(words):
 def test_ids_are_ranks_and_rare_words_unknown():
     tokenizer = train_tagger_tokenizer([["b", "a", "a", "b", "A", "c"]], vocab_size=9, also=["d", "b", "##x", "İ"])
     assert tokenizer.get_vocab() == {"<pad>": 0, "<s>": 1, "<unk>": 2, "a": 3, "b": 4, "d": 5}
+    assert "i\u0307" not in "".join(
+        train_tagger_tokenizer([["İstanbul"]] * 2 + [["a", "a"]], vocab_size=9).get_vocab()
+    )
     assert tokenizer(["A", "c", "d", "x", "<pad>"], is_split_into_words=True)["input_ids"] == [3, 2, 5, 2, 2, 2, 2]
+
+
+def test_words_from_elsewhere_are_those_that_a_text_can_have():
+    also = ["London", "e.g", "x y", "Paris", "paris", "or"]
+    tokenizer = train_tagger_tokenizer(SENTENCES, vocab_size=60, also=also)
+    new = set(tokenizer.get_vocab()) - set(train_tagger_tokenizer(SENTENCES, vocab_size=60).get_vocab())
+    assert new == {"paris", "or"}  # "london" was there, "e.g" is "e." and "g"
+    assert all(tokenizer.tokenize(word) == [word] for word in new)
 
 
 # ---- letters ----
@@ -171,6 +182,27 @@ def test_pipelines_agree_whatever_the_strategy(tagger, tokenizer, batch_size):
             assert [(e["entity_group"], e["start"], e["end"]) for e in other] == [
                 (e["entity_group"], e["start"], e["end"]) for e in simple
             ]
+
+
+def test_an_empty_text_among_others_without_letters(tmp_path):
+    tokenizer = train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=0)
+    assert "character_ids" not in tokenizer("Ada did")
+    model = rnnzoo.GRUForTokenClassification(rnnzoo.GRUConfig(vocab_size=len(tokenizer), hidden_size=4))
+    tag = pipeline("token-classification", model=model, tokenizer=tokenizer, ignore_labels=[])
+    assert [len(row) for row in tag(["", "Ada did", "London"], batch_size=2)] == [0, 2, 1]
+
+
+def test_letters_are_cut_with_the_window_and_a_batch_may_be_empty(tokenizer):
+    sizes = SIZES | {"vocab_size": len(tokenizer), "character_vocab_size": tokenizer.character_vocab_size}
+    batch = tokenizer(["Ada did visit the office", "London in the U.S. office"], return_tensors="pt")
+    model = rnnzoo.LSTMForSequenceClassification(rnnzoo.LSTMConfig(**sizes, window=3)).eval()
+    last = {name: column[:, -3:] for name, column in batch.items()}
+    with torch.no_grad():
+        for left_out in ([], ["attention_mask"]):
+            some = {name: column for name, column in batch.items() if name not in left_out}
+            torch.testing.assert_close(model(**some).logits, model(**last).logits)
+        tagger = rnnzoo.LSTMForTokenClassification(rnnzoo.LSTMConfig(**sizes)).eval()
+        assert tagger(**{name: column[:0] for name, column in batch.items()}).logits.shape == (0, 5, 2)
 
 
 def test_in_training_nothing_is_decoded(tagger, tokenizer):
