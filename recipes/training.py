@@ -44,7 +44,7 @@ class TrainingOptions:
     seed: int = option(0, "of weights, dropout, order and the cut of the validation split")
     model_name_or_path: str | None = option(None, "go on from this checkpoint, instead of making a new model")
     model: dict = option({}, "a field of the model's configuration; a new model needs model_type")
-    tokenizer: dict = option({}, "an argument of rnnzoo.train_tokenizer, for a new model")
+    tokenizer: dict = option({}, "an argument of what trains a new model's tokenizer, see rnnzoo")
     word_vectors: str | None = option(
         None, "what a new model's begin with: a file, a name, or word2vec of the training texts"
     )
