@@ -1,8 +1,9 @@
-"""What an answer costs on this machine: milliseconds for one text, and texts a second, 32 at a time.
+"""What an answer costs on this machine: milliseconds for one text, and texts (words) a second, 32 at a time.
 
 python -m recipes.latency runs/*     asks saved folders, in turns, and adds `latency` to each one's results.json
 
-A text goes in as it was written and comes out as a label: tokenization and pipeline() are part of the time.
+A text goes in as it was written and comes out as a label, or as its named entities: tokenization and pipeline() are
+part of the time.
 """
 
 import json
@@ -12,22 +13,67 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import pipeline
 from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
-from recipes import data
+from recipes import data, tagged
 from recipes.command_line import RecipeError
 from recipes.report import files
 from recipes.tfidf import Tfidf
 from recipes.training import device_name, git_commit, versions
 
 
-TEXTS, BATCH, ROUNDS = 192, 32, 3
+BATCH, ROUNDS = 32, 3
+
+
+class Task(NamedTuple):
+    """How the folders of a task are asked.
+
+    load: the corpus that `dataset` and `seed` name.
+    rows: so many of its test split are asked about; with 512 sentences, a dozen taggers take two minutes.
+    text: a row as it was written.
+    counts: what a row has of each thing that is counted by the second.
+    pipeline: that answers, and in `options` what it is told besides, by results.json.
+    """
+
+    load: Callable
+    rows: int
+    text: Callable[[dict], str]
+    counts: dict[str, Callable[[dict], int]]
+    pipeline: str
+    options: Callable[[dict], dict[str, Any]]
+
+
+def cut(results: dict) -> dict[str, Any]:
+    """A classifier's pipeline cuts texts only where it is told to; a tagger's does what its tokenizer says."""
+    longest = results["config"]["max_length"]
+    return {"truncation": True, "max_length": longest} if longest else {}
+
+
+TASKS = {
+    "imdb": Task(
+        load=partial(data.load, "imdb"),
+        rows=192,
+        text=lambda row: row["text"],
+        counts={"texts": lambda row: 1},
+        pipeline="text-classification",
+        options=cut,
+    ),
+    "ner": Task(
+        load=tagged.load,
+        rows=512,
+        text=lambda row: " ".join(row["tokens"]),
+        counts={"texts": lambda row: 1, "words": lambda row: len(row["tokens"])},
+        pipeline="token-classification",
+        options=lambda results: {"aggregation_strategy": "simple"},
+    ),
+}
 
 
 def asker(folder: Path, results: dict) -> Callable[[list[str], int], list]:
@@ -40,13 +86,16 @@ def asker(folder: Path, results: dict) -> Callable[[list[str], int], list]:
             return [row for i in range(0, len(texts), batch_size) for row in model(texts[i : i + batch_size])]
 
         return answer
-    longest = results["config"]["max_length"]
-    cut = {"truncation": True, "max_length": longest} if longest else {}
-    return pipeline("text-classification", model=str(folder), device="cpu", **cut)
+    task = TASKS[results["task"]]
+    return pipeline(task.pipeline, model=str(folder), device="cpu", **task.options(results))
 
 
-def measure(ask: list[Callable], texts: list[str]) -> list[dict]:
-    """For each of some askers, medians; they take turns, so that a drift of the machine meets all."""
+def measure(ask: list[Callable], texts: list[str], counts: dict[str, int]) -> list[dict]:
+    """For each of some askers, medians; they take turns, so that a drift of the machine meets all.
+
+    Args:
+        counts: how many of each thing are in all texts together.
+    """
     single, many = ([[] for _ in ask] for _ in range(2))
     for answer in ask:
         answer(texts[:BATCH], batch_size=BATCH)
@@ -57,10 +106,8 @@ def measure(ask: list[Callable], texts: list[str]) -> list[dict]:
         for answer, times in zip(ask, many, strict=True):
             times.append(seconds(answer, texts, batch_size=BATCH))
     return [
-        {
-            "milliseconds": round(1000 * statistics.median(one), 2),
-            "texts_per_second": round(len(texts) / statistics.median(all_), 1),
-        }
+        {"milliseconds": round(1000 * statistics.median(one), 2)}
+        | {f"{thing}_per_second": round(count / statistics.median(all_), 1) for thing, count in counts.items()}
         for one, all_ in zip(single, many, strict=True)
     ]
 
@@ -79,20 +126,23 @@ def main(paths: list[str]) -> None:
     for file in files([Path(path) for path in paths]):
         result = json.loads(file.read_text(encoding="utf-8"))
         groups[result["task"], result["config"]["dataset"]].append((file, result))
-    if others := {task for task, _ in groups} - {"imdb"}:
-        raise RecipeError(f"Only classifiers of texts can be timed, and there is a folder of {', '.join(others)}.")
-    for (task, dataset), group in groups.items():
-        test = data.load(task, dataset, seed=0).splits["test"]
-        texts = [test[i]["text"] for i in range(0, len(test), max(1, len(test) // TEXTS))][:TEXTS]
+    if others := {task for task, _ in groups} - set(TASKS):
+        raise RecipeError(f"There is a folder of {', '.join(others)}: only those of {', '.join(TASKS)} can be timed.")
+    for (name, dataset), group in groups.items():
+        task = TASKS[name]
+        test = task.load(dataset, seed=0).splits["test"]
+        rows = [test[i] for i in range(0, len(test), max(1, len(test) // task.rows))][: task.rows]
+        counts = {thing: sum(map(count, rows)) for thing, count in task.counts.items()}
         circumstances = {
-            "texts": len(texts),
+            **counts,
             "device": device_name(torch.device("cpu")),
             "num_threads": torch.get_num_threads(),
             "versions": versions("scikit-learn"),
             "git_commit": git_commit(),
             "measured": datetime.now(timezone.utc).isoformat(),  # the same for all that were measured in turns
         }
-        found = measure([asker(file.parent, result) for file, result in group], texts)
+        ask = [asker(file.parent, result) for file, result in group]
+        found = measure(ask, [task.text(row) for row in rows], counts)
         for (file, result), times in zip(group, found, strict=True):
             print(file.parent, times)
             unfinished = file.with_name("results.json.new")

@@ -7,7 +7,7 @@ import pytest
 import small_bert
 from small_task import fresh_accelerator
 
-from recipes import imdb, latency, tfidf
+from recipes import imdb, latency, ner, tagged, tfidf
 from recipes.command_line import RecipeError
 
 
@@ -26,6 +26,22 @@ def folders(tmp_path_factory):
     return [place / "gru-0", place / "bert-0", place / "tfidf-0"]
 
 
+@pytest.fixture(scope="module")
+def taggers(tmp_path_factory):
+    """A tagger with letters and a CRF, and a transformer that reads 64 pieces of a sentence."""
+    place = tmp_path_factory.mktemp("taggers")
+    brief = ["--verify_rows", "4", "--num_threads", "1", "--dataset", "made"]
+    fresh_accelerator()
+    small = {"model_type": "rnnzoo-lstm", "hidden_size": 16, "character_size": 8, "use_crf": True}
+    fields = [part for name, value in small.items() for part in (f"--model.{name}", json.dumps(value))]
+    steps = ["--max_train_steps", "150", "--learning_rate", "0.01", "--tokenizer.vocab_size", "400"]
+    ner.recipe([*fields, *steps, *brief, "--output_dir", str(place / "lstm-0")])
+    fresh_accelerator()
+    bert = ["--model_name_or_path", str(small_bert.save(place / "checkpoint", num_labels=9)), "--max_train_steps", "3"]
+    ner.recipe([*bert, *brief, "--output_dir", str(place / "bert-0")])
+    return [place / "lstm-0", place / "bert-0"]
+
+
 def read(folder):
     return json.loads((folder / "results.json").read_text())
 
@@ -38,11 +54,40 @@ def test_every_folder_is_given_its_times(folders):
         times = new.pop("latency")
         assert new == old
         assert times["milliseconds"] > 0 and times["texts_per_second"] > 0
-        assert times["texts"] == latency.TEXTS and times["num_threads"] == 1
+        assert times["texts"] == latency.TASKS["imdb"].rows and times["num_threads"] == 1
+        assert "words_per_second" not in times
         assert "scikit-learn" in times["versions"] and times["device"]
         assert times["measured"] == read(folders[0])["latency"]["measured"], "all in turns"
         assert {path.name for path in folder.iterdir()} >= {"results.json", "model.safetensors"}
         assert not list(folder.glob("*.new"))
+
+
+def test_taggers_are_given_theirs_and_those_of_words(folders, taggers):
+    before = [read(folder) for folder in taggers]
+    latency.main([str(folder) for folder in (taggers[0], folders[0], taggers[1])])  # each task by itself
+    test = tagged.load("made", seed=0).splits["test"]
+    assert len(test) < latency.TASKS["ner"].rows, "all of it is asked"
+    words = sum(map(len, test["tokens"]))
+    for folder, old in zip(taggers, before, strict=True):
+        new = read(folder)
+        times = new.pop("latency")
+        assert new == old
+        assert times["milliseconds"] > 0 and times["texts"] == len(test) and times["words"] == words
+        assert times["words_per_second"] / times["texts_per_second"] == pytest.approx(words / len(test), rel=0.01)
+        assert times["measured"] == read(taggers[0])["latency"]["measured"] != read(folders[0])["latency"]["measured"]
+
+
+def test_a_taggers_answers_are_whole_entities_of_the_text(taggers):
+    ours, bert = (latency.asker(folder, read(folder)) for folder in taggers)
+    row = {"tokens": ["Agnes", "Lindqvist", "met", "Mr.", "Jordan", "in", "Sydney", "."]}
+    text = latency.TASKS["ner"].text(row)
+    assert text == "Agnes Lindqvist met Mr. Jordan in Sydney ."
+    alone, (first, second) = ours(text), ours([text, "no name"], batch_size=2)
+    assert ("PER", "Agnes Lindqvist") in [
+        (found["entity_group"], text[found["start"] : found["end"]]) for found in alone
+    ]
+    assert [found["end"] for found in first] == [found["end"] for found in alone] and second == []
+    bert("a film " * 100)  # longer than it reads: cut where its tokenizer says, as when it was measured
 
 
 def test_answers_are_the_folders_own(folders):
@@ -76,10 +121,10 @@ def test_medians_of_single_texts_and_of_batches(monkeypatch):
         return answer
 
     texts = ["a"] * 64
-    found = latency.measure([asker("slow", 0.02), asker("fast", 0.001)], texts)
+    found = latency.measure([asker("slow", 0.02), asker("fast", 0.001)], texts, {"texts": 64, "words": 640})
     assert found == [
-        {"milliseconds": 20.0, "texts_per_second": 200.0},
-        {"milliseconds": 1.0, "texts_per_second": 4000.0},
+        {"milliseconds": 20.0, "texts_per_second": 200.0, "words_per_second": 2000.0},
+        {"milliseconds": 1.0, "texts_per_second": 4000.0, "words_per_second": 40000.0},
     ]
     turns = [name for name, texts, _ in asked if texts == "a"]
     assert turns == ["slow", "fast"] * 64, "they take turns"
@@ -93,6 +138,10 @@ def test_what_cannot_be_measured_is_refused(folders, tmp_path, capsys):
     ):
         with pytest.raises(SystemExit, match=says):
             latency.main(paths)
+    moved = shutil.copytree(folders[2], tmp_path / "moved")
+    (moved / "results.json").write_text(json.dumps(read(moved) | {"task": "music"}))
+    with pytest.raises(RecipeError, match="a folder of music: only those of imdb, ner can be timed"):
+        latency.main([str(moved)])
 
 
 def test_folders_of_another_data_set_are_asked_about_its_texts(folders, tmp_path, monkeypatch):
@@ -102,9 +151,9 @@ def test_folders_of_another_data_set_are_asked_about_its_texts(folders, tmp_path
         (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
     tfidf.recipe(["--dataset", str(tmp_path), "--output_dir", str(tmp_path / "own")])
     asked = []
-    monkeypatch.setattr(latency, "measure", lambda ask, texts: asked.append((len(ask), texts)) or [{}] * len(ask))
+    monkeypatch.setattr(latency, "measure", lambda ask, texts, _: asked.append((len(ask), texts)) or [{}] * len(ask))
     latency.main([str(folder) for folder in (folders[0], tmp_path / "own", folders[2])])
-    assert [(count, len(texts)) for count, texts in asked] == [(2, latency.TEXTS), (1, 18)]
+    assert [(count, len(texts)) for count, texts in asked] == [(2, latency.TASKS["imdb"].rows), (1, 18)]
     assert set(asked[1][1]) == set(rows["text"])
     assert len({read(folder)["latency"]["measured"] for folder in (folders[0], tmp_path / "own", folders[2])}) == 2
 
