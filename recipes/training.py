@@ -48,6 +48,7 @@ class TrainingOptions:
     word_vectors: str | None = option(
         None, "what a new model's begin with: a file, a name, or word2vec of the training texts"
     )
+    freeze_word_vectors: bool = option(False, "leave word vectors as they are at the beginning")
     max_length: int | None = option(None, "cut texts to so many tokens; for transformers, which must")
 
     batch_size: int = option(64, "rows in a step, over all processes and passes together")
@@ -259,6 +260,7 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
     steps_per_epoch = math.ceil(len(rows) / options.batch_size)
     total_steps = min(options.num_train_epochs * steps_per_epoch, options.max_train_steps or math.inf)
 
+    model.get_input_embeddings().requires_grad_(not options.freeze_word_vectors)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     warmup = round(options.warmup_ratio * total_steps)
     name = "constant_with_warmup" if options.lr_scheduler_type == "constant" else options.lr_scheduler_type

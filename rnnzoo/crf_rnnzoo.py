@@ -3,21 +3,28 @@
 A path y of tags over T tokens has the score start[y_1] + Σ_t emission_t[y_t] + Σ_t transition[y_t, y_t+1] + end[y_T]
 and the probability exp(score) / Z (Lafferty et al. 2001; Collobert et al. 2011 for the form used here).
 
-Sums over paths run over probabilities instead of logarithms, each step rescaled (Rabiner 1989, section V.A), in double
-precision where the device has it: a step is a product of small matrices, and one loop does both directions. Scores
-further than `FLOOR` below the best of their token count as that far below, so that nothing overflows or vanishes.
+Inside there is one tag more, OUTSIDE, which every path has before its text, behind it and in the padding: `start` and
+`end` are the steps from it and to it, so that rows of all lengths, the empty ones too, are one case.
 
-Letters: B rows, T tokens, C tags, N paths.
+Sums over paths run over probabilities instead of logarithms, rescaled on the way (Rabiner 1989, section V.A), in
+double precision where the device has it: a step is a product of small matrices, and one loop does both directions.
+Best paths are sought from both ends at once, which meet in the middle: half as many steps.
+
+Letters: B rows, T tokens, P positions (tokens and what is outside, one more than an even number), C tags, N paths.
 """
+
+import math
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .recurrence_rnnzoo import RaggedRows
 
+OUTSIDE = 0  # its number; the tags of a text follow it
 
-FLOOR = -80.0  # in nats; exp(4 · FLOOR), the smallest product below, is still a number in double precision
+# Nats that a score may count below the best of its kind: no sum overflows or vanishes.
+FLOOR = -80.0
 
 
 def forbidden_in_iob2(labels: list[str]) -> list[list[bool]]:
@@ -57,17 +64,9 @@ class LinearChainCRF(nn.Module):
 
         mask: [B, T] of bool, true where a token counts; None: everywhere.
         """
-        emissions, mask, rows = self._prepare(emissions, mask)
-        transitions, start, end = (part.to(emissions.dtype) for part in (self.transitions, self.start, self.end))
-        log_partition = _LogPartition.apply(emissions, transitions, start, end, rows)
-        chosen = emissions.gather(2, tags.masked_fill(~mask, 0)[..., None])[..., 0].masked_fill(~mask, 0)
-        tags = rows.pack(tags[..., None])[..., 0]
-        padding = rows.padding[..., 0]
-        steps = tags[:, :-1] * len(start) + tags[:, 1:]
-        moves = transitions.flatten().index_select(0, steps.flatten()).view_as(steps)
-        ends = start[tags[:, 0]] + end[rows.last(tags[..., None], otherwise=tags[:, :1])[:, 0]]
-        score = chosen.sum(1) + moves.masked_fill(padding[:, 1:], 0).sum(1) + ends
-        return (score - log_partition).masked_fill(padding[:, 0], 0)
+        emissions, mask = self._prepare(emissions, mask)
+        weights = (part.to(emissions.dtype) for part in (self.transitions, self.start, self.end))
+        return _log_likelihood(emissions, *weights, tags, mask)
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor | None = None, n: int = 1) -> tuple[Tensor, Tensor]:
@@ -75,140 +74,252 @@ class LinearChainCRF(nn.Module):
 
         Where a row has fewer paths than n, the scores of the rest are -inf.
         """
-        ragged = mask is not None
-        emissions, _, rows = self._prepare(emissions, mask)
-        B, T, C = emissions.shape
-        transitions, start, end = self._allowed(emissions.dtype)
-        # The batch comes last, so that a step is a few long vectors: [T, C, B].
-        steps = rows.pack(emissions).permute(1, 2, 0).contiguous().unbind(0)
-        transitions = transitions[:, :, None]
-        best = emissions.new_full((n, C, B), -torch.inf)
-        best[0] = steps[0] + start[:, None]
-        history, pointers = [best], []
-        for step in steps[1:]:
-            candidates = (best[:, :, None] + transitions).view(n * C, C, B)
-            values, pointer = candidates.max(0, keepdim=True) if n == 1 else candidates.topk(n, 0)
-            best = values + step
-            history.append(best)
-            pointers.append(pointer.view(n * C, B))
-        if ragged:
-            # Each row ends at its own token; from there to the end of the batch it stands still.
-            still = torch.arange(n * C, device=emissions.device)[:, None]
-            padding = rows.padding[:, 1:, 0].T[:, None]
-            pointers = torch.where(padding, still, torch.stack(pointers)).unbind(0) if pointers else []
-            ends = torch.stack(history).permute(3, 0, 1, 2)  # [B, T, N, C]
-            ends = (ends + end).flatten(2)
-            empty = torch.full_like(ends[:, 0], -torch.inf)
-            empty[:, 0] = 0  # a row without a token has one path
-            best = rows.last(ends, otherwise=empty).T
-        else:
-            best = (best + end[:, None]).view(n * C, B)
-        score, state = best.topk(n, 0)
-        path = [state]
-        for pointer in reversed(pointers):
-            path.append(state := pointer.gather(0, state))
-        tags = torch.stack(path[::-1]).remainder(C).permute(2, 1, 0)  # [B, N, T]
-        return rows.unpack(tags.transpose(1, 2)).transpose(1, 2), score.T
+        emissions, mask = self._prepare(emissions, mask)
+        find = torch.ops.rnnzoo.best_paths if torch.compiler.is_exporting() else best_paths
+        return find(emissions, mask, self._allowed(emissions.dtype), n)
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The probability of each tag of each token, over all allowed paths: [B, T, C], zero in the padding."""
-        emissions, _, rows = self._prepare(emissions, mask)
-        lattice = _Lattice(emissions, *self._allowed(emissions.dtype), rows)
-        return rows.unpack(lattice.marginals.transpose(0, 1).to(emissions.dtype))
+        emissions, mask = self._prepare(emissions, mask)
+        find = torch.ops.rnnzoo.marginals if torch.compiler.is_exporting() else marginals
+        return find(emissions, mask, self._allowed(emissions.dtype))
 
-    def _allowed(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Transitions, start and end, with -inf for what is forbidden."""
-        forbidden = torch.tensor(self.forbidden, device=self.start.device)
-        transitions = self.transitions.to(dtype).masked_fill(forbidden[:-1], -torch.inf)
-        return transitions, self.start.to(dtype).masked_fill(forbidden[-1], -torch.inf), self.end.to(dtype)
-
-    def _prepare(self, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, RaggedRows]:
-        """Emissions as exact as the weights and at least fp32, the mask, and the rows that it makes."""
-        mask = emissions.new_ones(emissions.shape[:2], dtype=torch.bool) if mask is None else mask
+    def _prepare(self, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Emissions as exact as the weights and at least fp32, and a mask."""
         dtype = torch.promote_types(torch.promote_types(emissions.dtype, self.start.dtype), torch.float32)
-        return emissions.to(dtype), mask, RaggedRows(mask)
+        mask = emissions.new_ones(emissions.shape[:2], dtype=torch.bool) if mask is None else mask
+        return emissions.to(dtype), mask
+
+    def _allowed(self, dtype: torch.dtype) -> Tensor:
+        """Scores of all steps, -inf for the forbidden: [C + 1, C + 1]."""
+        steps = _steps(*(part.to(dtype) for part in (self.transitions, self.start, self.end)))
+        forbidden = torch.tensor([self.forbidden[-1], *self.forbidden[:-1]], device=steps.device)
+        steps[:, 1:].masked_fill_(forbidden, -torch.inf)
+        return steps
 
 
-def _weights(scores: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """exp(score - largest), at least exp(FLOOR), but 0 for -inf; and the largest."""
-    largest = scores.max()
-    return (scores - largest).clamp(min=FLOOR).exp().masked_fill(scores == -torch.inf, 0).to(dtype), largest
+def _steps(transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Scores of one tag after another, OUTSIDE among them: [C + 1, C + 1], [from, to]."""
+    steps = transitions.new_zeros(len(start) + 1, len(start) + 1)
+    steps[1:, 1:], steps[OUTSIDE, 1:], steps[1:, OUTSIDE] = transitions, start, end
+    return steps
+
+
+class _Positions:
+    """Where the tokens of a batch are when each row stands from position 1 on, without gaps, OUTSIDE around it.
+
+    Args:
+        real: [B, T] of bool, true where a token is real.
+
+    Attributes:
+        lengths: [B].
+        source: [P, B], the place of each position's token in the flattened batch; what is OUTSIDE is behind its end.
+        target: [B, T], the place of each token among the flattened positions from 1 on; padding is at the last one.
+    """
+
+    def __init__(self, real: Tensor):
+        B, T = real.shape
+        P = (T + 2) // 2 * 2 + 1
+        self.real, self.lengths = real, real.sum(1)
+        places, rows = torch.arange(B * T, device=real.device), torch.arange(B, device=real.device)[:, None]
+        self.target = (real.cumsum(1) - 1).masked_fill_(~real, P - 2).mul_(B).add_(rows)
+        self.source = places.new_full((P, B), B * T)
+        self.source[1:].view(-1).scatter_(0, self.target.view(-1), places)
+        self.source[-1] = B * T
+
+
+# torch.compile would unroll the loops over the positions: it compiles what is around them instead.
+@torch.compiler.disable
+def _log_likelihood(emissions, transitions, start, end, tags, mask):
+    return _LogLikelihood.apply(emissions, transitions, start, end, tags, _Positions(mask))
+
+
+@torch.compiler.disable
+def marginals(emissions: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
+    """See `LinearChainCRF.marginals`; steps as from `_steps`."""
+    return _Lattice(emissions, steps, _Positions(mask)).marginals()
+
+
+@torch.compiler.disable
+def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """See `LinearChainCRF.decode`; steps as from `_steps`."""
+    positions = _Positions(mask)
+    B, T, C = emissions.shape
+    table = emissions.new_full((C + 1, B * T + 1), -torch.inf)
+    table[1:, :-1] = emissions.flatten(0, 1).T
+    table[OUTSIDE, -1] = 0
+    # The two halves side by side, [C + 1, P / 2, 2B]; the score of the position where they meet counts once.
+    middle = len(positions.source) // 2
+    halves = torch.stack([positions.source[: middle + 1], positions.source[middle:].flip(0)], dim=1)
+    scores = table.index_select(1, halves.flatten()).view(C + 1, middle + 1, 2 * B)
+    scores[:, middle, B:] = 0
+    steps = torch.stack([steps, steps.T], dim=2).repeat_interleave(B, dim=2)  # [C + 1, C + 1, 2B]
+    states, pointers = _best_of_each_tag(scores, steps) if n == 1 else _n_best_of_each_tag(scores, steps, n)
+
+    forwards, backwards = states.view(n, C + 1, 2, B).unbind(2)
+    score, place = (forwards[:, None] + backwards).flatten(0, 2).topk(n, 0)
+    ranks, tag = place // (C + 1), place % (C + 1)
+    state = torch.stack([ranks // n, ranks % n], dim=1) * (C + 1) + tag[:, None]  # [N, 2, B]
+    path = [state := state.flatten(1)]
+    for pointer in reversed(pointers):
+        path.append(state := pointer.gather(0, state))
+    path = torch.stack(path[::-1], dim=1).view(n, middle + 1, 2, B)  # from each end to the middle
+    path = torch.cat([path[:, 1:, 0], path[:, :-1, 1].flip(1)], dim=1)  # [N, P - 1, B]
+    if n > 1:  # of rank · (C + 1) + tag
+        path.remainder_(C + 1)
+    tags = path.flatten(1).index_select(1, positions.target.flatten()).sub_(1)
+    return tags.view(n, B, T).transpose(0, 1).masked_fill(~positions.real[:, None], 0), score.T
+
+
+def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Scores [C, P, B] and steps [C, C, B] -> the best of all paths to each tag of the last position, [1, C, B]; and
+    for each position but the first the tag before, P - 1 times [C, B].
+    """
+    C, P, B = scores.shape
+    states = scores.transpose(0, 1).contiguous()
+    pointers = torch.empty(P - 1, C, B, dtype=torch.long, device=steps.device)
+    # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
+    # some positions at once.
+    candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // steps.numel())), C, C, B)
+    best = scores.new_empty(len(candidates), 1, C, B)
+    number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
+    each = zip(states[:, :, None].unbind(0), states[1:].unbind(0), strict=False)
+    for some in pointers.split(len(candidates)):
+        for candidate, largest, (before, state) in zip(candidates.unbind(0), best.unbind(0), each, strict=False):
+            torch.add(before, steps, out=candidate)
+            state.add_(torch.amax(candidate, 0, keepdim=True, out=largest)[0])
+        # The best become their number, all others hugely negative.
+        found = candidates[: len(some)].sub_(best[: len(some)])
+        some.copy_(torch.add(number, found, alpha=1e30, out=found).amax(1).nan_to_num_())
+    return states[-1:], pointers.unbind(0)
+
+
+def _n_best_of_each_tag(scores: Tensor, steps: Tensor, n: int) -> tuple[Tensor, list[Tensor]]:
+    """The same for the N best: [N, C, B]; pointers [N·C, B] are rank · C + tag."""
+    first, *others = scores.unbind(1)
+    states = first.new_full((n, *first.shape), -torch.inf)
+    states[0] = first
+    pointers = []
+    for score in others:
+        best, pointer = (states[:, :, None] + steps).flatten(0, 1).topk(n, 0)
+        states = best + score
+        pointers.append(pointer.flatten(0, 1))
+    return states, pointers
 
 
 class _Lattice:
-    """Sums over all paths: emissions [B, T, C], in the rows' own order; everything below is packed, [T, B, C].
-
-    `alpha` has the weight of all paths up to a token, the token's own score included, and `beta` that of all paths
-    from it on; both add up to 1 at each token. `log_partition` [B] is log Z.
+    """Sums over all paths, [P, C + 1, B]: `before` has the weight of all ways to a tag, `after` that of all ways on
+    from it, the tag's own in both; both add up to 1 in each position. `log_partition` [B] is log Z.
     """
 
-    def __init__(self, emissions: Tensor, transitions: Tensor, start: Tensor, end: Tensor, rows: RaggedRows):
+    def __init__(self, emissions: Tensor, steps: Tensor, positions: _Positions):
         B, T, C = emissions.shape
+        P = len(positions.source)
+        self.positions, self.dtype = positions, emissions.dtype
         dtype = torch.float32 if emissions.device.type == "mps" else torch.float64
-        (self.steps, step), (start, first), (end, last) = (_weights(x, dtype) for x in (transitions, start, end))
 
-        def take(x: Tensor, places: Tensor) -> Tensor:
-            return x.reshape(-1, C).index_select(0, places.flatten()).view(*places.shape, C)
+        table = emissions.new_zeros(C + 1, B * T + 1)
+        weights = table[1:, :-1]
+        weights.copy_(emissions.flatten(0, 1).T)
+        largest = weights.amax(0)
+        weights.sub_(largest).clamp_(min=FLOOR).exp_()
+        table[OUTSIDE, -1] = 1
+        both = torch.stack([positions.source, positions.source.flip(0)], dim=1)
+        states = torch.empty(P, 2, C + 1, B, dtype=dtype, device=emissions.device)
+        weights = table.index_select(1, both.flatten()).view(C + 1, P, 2, B).permute(1, 2, 0, 3)
+        states.copy_(weights)
+        self.weights = weights[:, 0]
 
-        packed = take(emissions, rows.source)
-        largest = packed.amax(2)
-        weights = (packed - largest[..., None]).clamp_(min=FLOOR).exp_().masked_fill_(rows.padding, 1).to(dtype)
-        forwards = torch.arange(B * T, device=emissions.device).view(B, T)
-        both = take(weights, torch.stack([forwards, rows.mirror]).permute(2, 0, 1))  # [T, 2, B, C]
-        both[0] *= torch.stack([start, end])[:, None]
-        matrices = torch.stack([self.steps, self.steps.T])
-        states, sums = torch.empty_like(both), both.new_empty(T, 2, B, 1)
-        before = both.new_ones(0)
-        for t, (weight, state, total) in enumerate(zip(both.unbind(0), states.unbind(0), sums.unbind(0), strict=True)):
-            if t:
-                torch.bmm(before, matrices, out=state).mul_(weight)
-            else:
-                state.copy_(weight)
-            torch.sum(state, -1, keepdim=True, out=total)
-            before = state.div_(total)
+        scale = steps.max()
+        self.steps = (steps - scale).clamp_(min=FLOOR).exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
+        self.steps[OUTSIDE, OUTSIDE] = 1
+        lengths = positions.lengths
+        scales = scale * (lengths + (lengths > 0)) + largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
 
-        opposite = (rows.mirror - forwards[:, :1]).T
-        self.alpha = states[:, 0]
-        self.beta = take(states, (2 * opposite + 1) * B + torch.arange(B, device=emissions.device))
-        self.joint = torch.empty_like(self.beta)
-        self.joint[0] = start
-        torch.matmul(self.alpha[:-1], self.steps, out=self.joint[1:])
-        self.joint *= self.beta
-        self.norm = self.joint.sum(-1, keepdim=True)
-        self.padding = rows.padding.transpose(0, 1)  # [T, B, 1]
-        logs = sums[:, 1].log_().masked_fill_(self.padding, 0).sum(0)[:, 0] + self.norm[0, :, 0].log()
-        scores = largest.masked_fill(rows.padding[..., 0], 0).sum(1) + first + last
-        moves = (~rows.padding[:, 1:, 0]).sum(1)
-        self.log_partition = (logs + scores + moves * step).to(emissions.dtype)
+        matrices = torch.stack([self.steps.T, self.steps])
+        # So many steps lead at the most from 1 to the smallest number that there is.
+        every = max(1, int(math.log(torch.finfo(dtype).tiny) / (2 * FLOOR)))
+        reached, each = torch.empty_like(states[0]), states.unbind(0)
+        for p, (before, state) in enumerate(zip(each, each[1:], strict=False)):
+            if p % every == 0:
+                before = before / before.sum(1, keepdim=True)
+            state.mul_(torch.bmm(matrices, before, out=reached))
+        sums = states.sum(2, keepdim=True)
+        states.div_(sums)
+        self.before, self.after = states[:, 0], states[:, 1].flip(0)
+        earlier = sums[:-1, 0].clone()
+        earlier[::every] = 1
+        self.growth = sums[1:, 0] / earlier  # [P - 1, 1, B], by how much each step lets the sum of `before` grow
+        self.log_partition = (scales + self.growth.log().sum((0, 1))).to(self.dtype)
 
-    @property
+    @cached_property
+    def joint(self) -> tuple[Tensor, Tensor]:
+        """What the tags of the positions from 1 on weigh, [P - 1, C + 1, B], and their sums, [P - 1, 1, B]."""
+        # The tag's own weight counts once; where it is 0, all is.
+        joint = (self.before[1:] * self.after[1:]).div_(self.weights[1:].clamp(min=math.exp(FLOOR)))
+        return joint, joint.sum(1, keepdim=True)
+
     def marginals(self) -> Tensor:
-        """[T, B, C], zero in the padding."""
-        return (self.joint / self.norm).masked_fill_(self.padding, 0)
+        """[B, T, C], zero in the padding."""
+        joint, sums = self.joint
+        P, C, B = joint.shape
+        found = (joint / sums)[:, 1:].transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format)
+        target = self.positions.target
+        return found.flatten(0, 1).index_select(0, target.flatten()).view(*target.shape, C - 1)
 
     def expected_steps(self, weight: Tensor) -> Tensor:
-        """How often each transition is expected, summed over the rows with a weight each: [B] -> [C, C]."""
-        share = (weight[:, None] / self.norm[1:]).masked_fill_(self.padding[1:], 0)
-        return self.steps * ((self.alpha[:-1] * share).flatten(0, 1).T @ self.beta[1:].flatten(0, 1))
+        """How often each step is expected, summed over the rows with a weight each: [B] -> [C + 1, C + 1]."""
+        share = self.before[:-1] * (weight / (self.joint[1] * self.growth))
+        return (self.steps * torch.bmm(share, self.after[1:].transpose(1, 2)).sum(0)).to(self.dtype)
 
 
-class _LogPartition(torch.autograd.Function):
-    """log Z of each row, [B]; its gradient by a score is a marginal, and by a transition how often it is expected."""
+class _LogLikelihood(torch.autograd.Function):
+    """log p of each row's tags, [B]; its gradient is what there is less what is expected, of tags and of steps."""
 
     @staticmethod
-    def forward(ctx, emissions, transitions, start, end, rows):
-        ctx.lattice, ctx.rows = _Lattice(emissions, transitions, start, end, rows), rows
-        ctx.dtype = emissions.dtype
-        return ctx.lattice.log_partition
+    def forward(ctx, emissions, transitions, start, end, tags, positions):
+        real, steps = positions.real, _steps(transitions, start, end)
+        tags = tags.masked_fill(~real, 0)
+        path = nn.functional.pad(tags.flatten() + 1, (0, 1), value=OUTSIDE).index_select(0, positions.source.flatten())
+        path = path.view_as(positions.source)
+        moves = path[:-1] * len(steps) + path[1:]
+        chosen = emissions.gather(2, tags[..., None])[..., 0].masked_fill(~real, 0)
+        score = chosen.sum(1) + steps.flatten().index_select(0, moves.flatten()).view_as(moves).sum(0)
+        ctx.lattice, ctx.tags, ctx.moves = _Lattice(emissions, steps, positions), tags, moves
+        return score - ctx.lattice.log_partition
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        rows, gradient = ctx.rows, gradient.to(ctx.lattice.steps.dtype)
-        by_score = (ctx.lattice.marginals * gradient[:, None]).transpose(0, 1)  # [B, T, C]
-        by_start = by_score[:, 0].sum(0)
-        by_end = rows.last(by_score, otherwise=torch.zeros_like(by_score[:, 0])).sum(0)
-        by_transition = ctx.lattice.expected_steps(gradient)
-        parameters = (part.to(ctx.dtype) for part in (by_transition, by_start, by_end))
-        return rows.unpack(by_score.to(ctx.dtype)), *parameters, None
+        lattice, moves = ctx.lattice, ctx.moves
+        by_score = lattice.marginals().mul_(-gradient[:, None, None])
+        taken = gradient[:, None] * lattice.positions.real
+        by_score.scatter_add_(2, ctx.tags[..., None], taken[..., None])
+        by_step = lattice.expected_steps(-gradient)
+        by_step.view(-1).index_add_(0, moves.flatten(), gradient.expand_as(moves).flatten())
+        return by_score, by_step[1:, 1:], by_step[OUTSIDE, 1:], by_step[1:, OUTSIDE], None, None
+
+
+# For torch.export, which would fix the length of a loop: as an operator of its own each keeps batch and length free.
+# An operator's results must not share memory, and must lie there as declared; see also `rnnzoo::recurrence`.
+@torch.library.custom_op("rnnzoo::best_paths", mutates_args=())
+def _best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    tags, scores = best_paths(emissions, mask, steps, n)
+    return tags.contiguous(), scores.contiguous()
+
+
+@_best_paths.register_fake
+def _(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    B, T, _ = emissions.shape
+    return mask.new_empty(B, n, T, dtype=torch.long), emissions.new_empty(B, n)
+
+
+@torch.library.custom_op("rnnzoo::marginals", mutates_args=())
+def _marginals(emissions: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
+    return marginals(emissions, mask, steps)
+
+
+@_marginals.register_fake
+def _(emissions: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
+    return torch.empty_like(emissions, memory_format=torch.contiguous_format)

@@ -466,6 +466,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         if labels is not None and self.crf is None:
             result.loss = self.loss_function(labels=labels, logits=emissions, config=self.config, **kwargs)
         elif labels is not None:
+            labels = labels if T else labels.new_full(emissions.shape[:2], -100)  # as long as the row of padding
             labelled = labels != -100
             log_likelihood = self.crf(emissions, labels.masked_fill(~labelled, 0), labelled)
             result.loss = -log_likelihood.sum() / labelled.sum()

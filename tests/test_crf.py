@@ -80,6 +80,31 @@ def test_best_paths_equal_brute_force(case, n):
         assert (scores[row, len(expected) :] == -torch.inf).all()
 
 
+@pytest.mark.parametrize(("num_tags", "tokens"), [(9, 101), (9, 400), (41, 64)])
+def test_long_rows_and_many_tags(num_tags, tokens):
+    """Paths found a few positions at a time, against a plain loop with one row."""
+    labels = ["O", *(f"{prefix}-{i}" for i in range(num_tags // 2) for prefix in "BI")]
+    model = crf(labels)
+    mask = torch.rand(16, tokens) < torch.linspace(0.1, 1, 16)[:, None]
+    emissions = torch.randn(*mask.shape, num_tags, dtype=torch.float64)
+    tags, scores = model.decode(emissions, mask)
+    forbidden = torch.tensor(model.forbidden)
+    steps = model.transitions.masked_fill(forbidden[:-1], -torch.inf)
+    for row, real in enumerate(mask):
+        first, *others = emissions[row, real]
+        best, pointers = first + model.start.masked_fill(forbidden[-1], -torch.inf), []
+        for token in others:
+            best, pointer = (best[:, None] + steps).max(0)
+            best = best + token
+            pointers.append(pointer)
+        score, tag = (best + model.end).max(0)
+        path = [tag.item()]
+        for pointer in reversed(pointers):
+            path.append(pointer[path[-1]].item())
+        assert tags[row, 0, real].tolist() == path[::-1]
+        assert scores[row].item() == pytest.approx(score.item(), abs=1e-9)
+
+
 def test_marginals_equal_brute_force(case):
     model, (emissions, mask) = crf(), case
     found = model.marginals(emissions, mask)
@@ -176,6 +201,25 @@ def test_weights_in_half_precision_are_read_in_full(case, dtype):
         (model.marginals(emissions, mask), exact.marginals(emissions.float(), mask)),
     ):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_rows_of_no_length():
+    model, emissions, tags = crf(), torch.zeros(2, 0, C, dtype=torch.float64), torch.zeros(2, 0, dtype=torch.long)
+    assert model(emissions, tags).tolist() == [0, 0]
+    assert model.decode(emissions, n=2)[1].tolist() == [[0, -math.inf]] * 2
+    assert model.decode(emissions)[0].shape == (2, 1, 0) and model.marginals(emissions).shape == (2, 0, C)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_operators_for_export_are_what_they_declare(case, masked):
+    model, (emissions, mask) = crf(), case
+    mask = mask if masked else torch.ones_like(mask)
+    steps = model._allowed(emissions.dtype).detach()
+    for operator, arguments in (
+        (torch.ops.rnnzoo.best_paths.default, (emissions, mask, steps, 3)),
+        (torch.ops.rnnzoo.marginals.default, (emissions, mask, steps)),
+    ):
+        torch.library.opcheck(operator, arguments)
 
 
 def test_more_paths_than_there_are():

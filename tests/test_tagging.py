@@ -214,6 +214,46 @@ def test_in_training_nothing_is_decoded(tagger, tokenizer):
     assert tagger.crf.start.grad.any()
 
 
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_tagger_exports_with_free_batch_and_length(tagger, tokenizer, strict, masked):
+    names = ("input_ids", "attention_mask", "character_ids") if masked else ("input_ids", "character_ids")
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+
+    def batch(*texts):
+        found = tokenizer(list(texts), padding=True, return_tensors="pt")
+        return {name: found[name] for name in names}
+
+    example = batch("Ada did n't visit", "London")
+    shapes = {name: dict(free) for name in example}
+    program = torch.export.export(tagger, (), example, dynamic_shapes=shapes, strict=strict).module()
+    for texts in (["the office ( London ) and O'Neill 's dog ."], ["London", "Ada visit the U.S.", "dog"]):
+        given = batch(*texts)
+        found, expected = program(**given), tagger(**given)
+        assert torch.equal(found["tags"], expected.tags)
+        torch.testing.assert_close(found["logits"], expected.logits)
+
+
+# torch.compile itself looks at the .grad of what is not a leaf.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_a_tagger_compiles_around_its_loops(tagger, tokenizer):
+    batch = tokenizer(["Ada did n't visit", "London"], padding=True, return_tensors="pt")
+    labels = torch.tensor([[1, 2, 0, 0], [3, -100, -100, -100]])
+    torch.compiler.reset()
+    compiled = torch.compile(tagger, backend="aot_eager")
+    assert torch.equal(compiled(**batch).tags, tagger(**batch).tags)
+    tagger.train()
+    expected = torch.autograd.grad(tagger(**batch, labels=labels).loss, list(tagger.parameters()))
+    found = torch.autograd.grad(compiled(**batch, labels=labels).loss, list(tagger.parameters()))
+    torch.testing.assert_close(found, expected)
+
+
+def test_labels_of_no_length(tagger):
+    nothing = torch.zeros(2, 0, dtype=torch.long)
+    out = tagger(input_ids=nothing, character_ids=torch.zeros(2, 0, 6, dtype=torch.long), labels=nothing)
+    assert out.loss.isnan() and out.logits.shape == (2, 0, 5)  # the mean over no labels
+
+
 def test_no_letters_are_refused_with_the_way_out(tagger, tokenizer):
     batch = tokenizer(["Ada did"], return_tensors="pt")
     letters = batch.pop("character_ids")
