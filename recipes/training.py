@@ -260,7 +260,8 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
     steps_per_epoch = math.ceil(len(rows) / options.batch_size)
     total_steps = min(options.num_train_epochs * steps_per_epoch, options.max_train_steps or math.inf)
 
-    model.get_input_embeddings().requires_grad_(not options.freeze_word_vectors)
+    if options.freeze_word_vectors:
+        model.get_input_embeddings().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     warmup = round(options.warmup_ratio * total_steps)
     name = "constant_with_warmup" if options.lr_scheduler_type == "constant" else options.lr_scheduler_type
