@@ -94,6 +94,7 @@ def test_a_result_was_made_by_the_configuration_of_its_name(path):
     options = parse(task, ["--config", str(CONFIGS / path.parent.name / f"{config_of}.yaml")])
     # What does not change the course of a training; a transformer's longest text is the model's to say.
     free = ("seed", "output_dir", "verify_rows", "checkpointing_steps", "resume", "max_length", "mixed_precision")
+    free += ("num_threads",)
     for name, value in vars(options).items():
         if name not in free:
             # An option that came later stood at its default.
