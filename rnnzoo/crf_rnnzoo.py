@@ -181,7 +181,7 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
     pointers = torch.empty(P - 1, C, B, dtype=torch.long, device=steps.device)
     # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
     # some positions at once.
-    candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // steps.numel())), C, C, B)
+    candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // max(1, steps.numel()))), C, C, B)
     best = scores.new_empty(len(candidates), 1, C, B)
     number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
     each = zip(states[:, :, None].unbind(0), states[1:].unbind(0), strict=False)

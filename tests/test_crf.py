@@ -210,6 +210,14 @@ def test_rows_of_no_length():
     assert model.decode(emissions)[0].shape == (2, 1, 0) and model.marginals(emissions).shape == (2, 0, C)
 
 
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_batch_of_no_rows(n):
+    model, emissions, tags = crf(), torch.zeros(0, 4, C, dtype=torch.float64), torch.zeros(0, 4, dtype=torch.long)
+    assert model(emissions, tags).shape == (0,)
+    found, scores = model.decode(emissions, n=n)
+    assert found.shape == (0, n, 4) and scores.shape == (0, n) and model.marginals(emissions).shape == (0, 4, C)
+
+
 @pytest.mark.parametrize("masked", [True, False])
 def test_operators_for_export_are_what_they_declare(case, masked):
     model, (emissions, mask) = crf(), case
