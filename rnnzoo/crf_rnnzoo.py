@@ -72,7 +72,7 @@ class LinearChainCRF(nn.Module):
     def decode(self, emissions: Tensor, mask: Tensor | None = None, n: int = 1) -> tuple[Tensor, Tensor]:
         """The `n` best paths of each row, best first (Viterbi 1967): tags [B, N, T], 0 in the padding; scores [B, N].
 
-        Where a row has fewer paths than n, the scores of the rest are -inf.
+        Where a row has fewer paths than n, the scores of the rest are -inf, their tags any.
         """
         emissions, mask = self._prepare(emissions, mask)
         find = torch.ops.rnnzoo.best_paths if torch.compiler.is_exporting() else best_paths
@@ -168,7 +168,8 @@ def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[
     path = torch.cat([path[:, 1:, 0], path[:, :-1, 1].flip(1)], dim=1)  # [N, P - 1, B]
     if n > 1:  # of rank · (C + 1) + tag
         path.remainder_(C + 1)
-    tags = path.flatten(1).index_select(1, positions.target.flatten()).sub_(1)
+    # A path that does not exist, or is NaN, may lead OUTSIDE.
+    tags = path.flatten(1).index_select(1, positions.target.flatten()).sub_(1).clamp_(min=0)
     return tags.view(n, B, T).transpose(0, 1).masked_fill(~positions.real[:, None], 0), score.T
 
 

@@ -236,6 +236,19 @@ def test_more_paths_than_there_are():
     assert all(len(set(row[:3])) == 3 for row in tags[:, :, 0].tolist())
 
 
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_a_path_that_does_not_exist_has_tags_all_the_same(n):
+    """No number stands outside of the tags: where a token is not a number, and past a row's last path."""
+    emissions = torch.randn(4, 5, C, dtype=torch.float64)
+    emissions[1, 2] = torch.nan
+    emissions[2, 3, 1] = math.inf
+    emissions[3, 0] = -math.inf
+    mask = torch.tensor([[0, 1, 0, 0, 0], *[[1] * 5] * 3]).bool()
+    tags, scores = crf().decode(emissions, mask, n=n)
+    assert (tags >= 0).all() and (tags < C).all()
+    assert scores[0].isfinite().sum() == min(n, 3) and not scores[1:].isfinite().any()
+
+
 # ---- what a pipeline makes of it ----
 
 
