@@ -185,6 +185,7 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
     candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // max(1, steps.numel()))), C, C, B)
     best = scores.new_empty(len(candidates), 1, C, B)
     number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
+    hugely = torch.finfo(steps.dtype).max
     each = zip(states[:, :, None].unbind(0), states[1:].unbind(0), strict=False)
     for some in pointers.split(len(candidates)):
         for candidate, largest, (before, state) in zip(candidates.unbind(0), best.unbind(0), each, strict=False):
@@ -192,7 +193,7 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
             state.add_(torch.amax(candidate, 0, keepdim=True, out=largest)[0])
         # The best become their number, all others hugely negative.
         found = candidates[: len(some)].sub_(best[: len(some)])
-        some.copy_(torch.add(number, found, alpha=1e30, out=found).amax(1).nan_to_num_())
+        some.copy_(torch.add(number, found, alpha=hugely, out=found).amax(1).nan_to_num_())
     return states[-1:], pointers.unbind(0)
 
 

@@ -249,6 +249,17 @@ def test_a_path_that_does_not_exist_has_tags_all_the_same(n):
     assert scores[0].isfinite().sum() == min(n, 3) and not scores[1:].isfinite().any()
 
 
+@pytest.mark.parametrize("size", [1e-20, 1e-28, 1e-32, 1e-35])
+def test_tiny_scores_choose_as_large_ones_do(size):
+    """One that is lower by 1e-35 is lower, and what is forbidden never follows."""
+    model = LinearChainCRF(C, forbidden_in_iob2(LABELS))
+    emissions = torch.randn(20, 12, C)
+    large, small = model.decode(emissions)[0], model.decode(emissions * size)[0]
+    assert (large == small).float().mean() > 0.99  # sums are rounded otherwise
+    forbidden = torch.tensor(model.forbidden)
+    assert not forbidden[-1][small[:, 0, 0]].any() and not forbidden[small[..., :-1], small[..., 1:]].any()
+
+
 # ---- what a pipeline makes of it ----
 
 
