@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call
 
@@ -265,6 +265,7 @@ def test_tiny_scores_choose_as_large_ones_do(size):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**31), st.sampled_from([0.1, 1.0, 5.0, 30.0]))
+@example(3733483, 30.0)  # the path's tag has a marginal of 0
 def test_softmax_and_argmax_give_the_best_path_and_its_marginals(seed, size):
     torch.manual_seed(seed)
     model = crf(std=size, dtype=torch.float32)
@@ -290,3 +291,12 @@ def test_the_best_path_may_pass_through_an_unlikely_tag():
     tags, marginals = model.decode(emissions)[0][:, 0], model.marginals(emissions)
     assert tags[0, 0] == 1 and marginals[0, 0].argmax() == 0
     assert logits_of_path(tags, marginals)[0, 0].argmax() == 1
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-45, 1e-38, 1e-30])
+def test_a_path_of_no_probability_is_the_largest_too(size):
+    tags, others = torch.arange(C), torch.rand(C, C).softmax(1)
+    marginals = others.scatter(1, tags[:, None], size)[None]
+    logits = logits_of_path(tags[None], marginals)
+    assert logits.isfinite().all()
+    assert torch.equal(logits.argmax(-1), tags[None]) and torch.equal(logits.softmax(-1).argmax(-1), tags[None])
