@@ -23,7 +23,8 @@ from torch.autograd.function import once_differentiable
 
 OUTSIDE = 0  # its number; the tags of a text follow it
 
-# Nats that a score may count below the best of its kind: no sum overflows or vanishes.
+# Nats that a score may count below the best of its kind (a token's emissions, start, transitions, end): no sum over
+# paths overflows or vanishes.
 FLOOR = -80.0
 
 
@@ -45,7 +46,7 @@ class LinearChainCRF(nn.Module):
     """Scores of tags that know their neighbours.
 
     The likelihood is over all paths, so that no data can have an infinite loss; paths and marginals are over those
-    that `forbidden` leaves.
+    that `forbidden` leaves. In sums over paths a score counts as 80 nats below the best of its kind at the most.
 
     Args:
         num_tags: C.
@@ -233,11 +234,17 @@ class _Lattice:
         states.copy_(weights)
         self.weights = weights[:, 0]
 
-        scale = steps.max()
-        self.steps = (steps - scale).clamp_(min=FLOOR).exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
+        # Start, steps between tokens and end have a best of their own each.
+        self.steps, best = steps.clone(), []
+        for kind in (self.steps[OUTSIDE, 1:], self.steps[1:, 1:], self.steps[1:, OUTSIDE]):
+            best.append(kind.max())
+            kind.sub_(best[-1])
+        self.steps = self.steps.clamp_(min=FLOOR).exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
         self.steps[OUTSIDE, OUTSIDE] = 1
+        first, between, last = best
         lengths = positions.lengths
-        scales = scale * (lengths + (lengths > 0)) + largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
+        scales = largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
+        scales += (first + last) * (lengths > 0) + between * (lengths - 1).clamp(min=0)
 
         matrices = torch.stack([self.steps.T, self.steps])
         # So many steps lead at the most from 1 to the smallest number that there is.

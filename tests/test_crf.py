@@ -166,6 +166,24 @@ def test_what_iob2_forbids():
     assert not any(map(any, forbidden_in_iob2(["O", "I-X", "X"])))
 
 
+@pytest.mark.parametrize("name", ["start", "transitions", "end"])
+@pytest.mark.parametrize("by", [-500.0, 500.0])
+def test_what_all_scores_of_a_kind_have_in_common_does_not_matter(case, name, by):
+    """However far kinds are apart, none is lost below another."""
+    model, (emissions, mask) = crf(), case
+    tags = torch.randint(C, mask.shape)
+
+    def found():
+        likelihood = model(emissions, tags, mask)
+        return likelihood, *torch.autograd.grad(likelihood.sum(), model.parameters()), model.marginals(emissions, mask)
+
+    expected = found()
+    with torch.no_grad():
+        getattr(model, name).add_(by)
+    for a, b in zip(found(), expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
 def test_enormous_scores_stay_numbers(size):
     model = crf(dtype=torch.float32)
