@@ -132,6 +132,28 @@ def test_gradients_are_those_of_the_likelihood(case):
     assert torch.autograd.gradcheck(likelihood, (emissions.requires_grad_(), *model.parameters()))
 
 
+def test_the_same_graph_twice_and_each_parameter_alone(case):
+    model, (emissions, mask) = crf(), case
+    tags, weights = torch.randint(C, mask.shape), torch.randn(len(mask), dtype=torch.float64)
+    everything = (emissions.requires_grad_(), *model.parameters())
+    loss = (model(emissions, tags, mask) * weights).sum()
+    first = torch.autograd.grad(loss, everything, retain_graph=True)
+    assert all(map(torch.equal, first, torch.autograd.grad(loss, everything)))
+    for one, expected in zip(everything, first, strict=True):
+        for each in everything:
+            each.requires_grad_(each is one)
+        (found,) = torch.autograd.grad((model(emissions, tags, mask) * weights).sum(), one)
+        assert torch.equal(found, expected)
+
+
+def test_second_derivatives_are_refused(case):
+    model, (emissions, mask) = crf(), case
+    likelihood = model(emissions.requires_grad_(), torch.randint(C, mask.shape), mask)
+    # Without an error a penalty on the gradient would have a gradient of 0.
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(likelihood.sum(), emissions, create_graph=True)
+
+
 def test_a_row_is_the_same_in_any_batch(case):
     model, (emissions, mask) = crf(dtype=torch.float32), case
     emissions, tags = emissions.float(), torch.randint(C, mask.shape)
