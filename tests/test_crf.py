@@ -27,16 +27,14 @@ def crf(labels=LABELS, std=1.0, dtype=torch.float64):
 
 def paths(crf, emissions, allowed_only):
     """Every path of a text [T, C] and its score, best first."""
-    forbidden = torch.tensor(crf.forbidden)
+    start, end, transitions, emissions = (x.tolist() for x in (crf.start, crf.end, crf.transitions, emissions))
     found = []
-    for path in itertools.product(range(len(crf.start)), repeat=len(emissions)):
+    for path in itertools.product(range(len(start)), repeat=len(emissions)):
         steps = list(itertools.pairwise(path))
-        if allowed_only and (forbidden[-1, path[0]] or any(forbidden[a, b] for a, b in steps)):
+        if allowed_only and (crf.forbidden[-1][path[0]] or any(crf.forbidden[a][b] for a, b in steps)):
             continue
-        score = crf.start[path[0]] + crf.end[path[-1]]
-        score = score + sum(emissions[t, tag] for t, tag in enumerate(path))
-        score = score + sum(crf.transitions[a, b] for a, b in steps)
-        found.append((score.item(), path))
+        score = start[path[0]] + end[path[-1]] + sum(emissions[t][tag] for t, tag in enumerate(path))
+        found.append((score + sum(transitions[a][b] for a, b in steps), path))
     return sorted(found, reverse=True)
 
 
@@ -44,11 +42,11 @@ def log_z(scores):
     return torch.logsumexp(torch.tensor(scores, dtype=torch.float64), 0).item()
 
 
-@pytest.fixture
-def case():
+@pytest.fixture(params=[4, 5])
+def case(request):
     """Emissions, and a mask with padding right, left, on both sides, in between, everywhere, and nowhere."""
     rows = ["11111", "11000", "00011", "01110", "10101", "00000", "00100"]
-    mask = torch.tensor([[character == "1" for character in row] for row in rows])
+    mask = torch.tensor([[character == "1" for character in row[: request.param]] for row in rows])
     return torch.randn(*mask.shape, C, dtype=torch.float64) * 2, mask
 
 
@@ -268,6 +266,15 @@ def test_operators_for_export_are_what_they_declare(case, masked):
         (torch.ops.rnnzoo.marginals.default, (emissions, mask, steps)),
     ):
         torch.library.opcheck(operator, arguments)
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4])
+def test_paths_that_are_equally_good_are_different_ones(tokens):
+    model = LinearChainCRF(3, [[False] * 3] * 4)
+    emissions = torch.zeros(2, tokens, 3)
+    tags, scores = model.decode(emissions, n=3**tokens)
+    assert not scores.any() and all(len(row.unique(dim=0)) == 3**tokens for row in tags)
+    assert (model.decode(emissions)[0][:, 0, None] == tags).all(2).any(1).all()
 
 
 def test_more_paths_than_there_are():
