@@ -100,7 +100,7 @@ class LinearChainCRF(nn.Module):
 
 
 def _steps(transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Scores of one tag after another, OUTSIDE among them: [C + 1, C + 1], [from, to]."""
+    """Scores of one tag after another, OUTSIDE among them: [C + 1, C + 1], [from, to]; to stay OUTSIDE costs 0."""
     steps = transitions.new_zeros(len(start) + 1, len(start) + 1)
     steps[1:, 1:], steps[OUTSIDE, 1:], steps[1:, OUTSIDE] = transitions, start, end
     return steps
@@ -239,7 +239,6 @@ class _Lattice:
             best.append(kind.max())
             kind.sub_(best[-1])
         self.steps = self.steps.clamp_(min=FLOOR).exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
-        self.steps[OUTSIDE, OUTSIDE] = 1
         first, between, last = best
         lengths = positions.lengths
         scales = largest.view(B, T).masked_fill(~positions.real, 0).sum(1)

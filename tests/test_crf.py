@@ -204,10 +204,35 @@ def test_what_all_scores_of_a_kind_have_in_common_does_not_matter(case, name, by
         torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("apart", [0.0, 30.0, 75.0])
+def test_long_rows_whose_scores_contradict_each_other(apart):
+    """Each token wants another tag than the one before it, each step the same: against a loop over logarithms."""
+    model, tokens = LinearChainCRF(9, [[False] * 9] * 10).double(), 400
+    wanted = torch.arange(tokens) % 9
+    emissions = (torch.randn(tokens, 9).double() + apart * torch.eye(9)[wanted]).requires_grad_()
+    with torch.no_grad():
+        model.transitions.normal_().add_(apart * torch.eye(9))
+    tags = torch.randint(9, (tokens,))
+
+    alpha = emissions[0] + model.start
+    for token in emissions[1:]:
+        alpha = torch.logsumexp(alpha[:, None] + model.transitions, 0) + token
+    log_z = torch.logsumexp(alpha + model.end, 0)
+    score = emissions.gather(1, tags[:, None]).sum() + model.transitions[tags[:-1], tags[1:]].sum()
+    expected = score + model.start[tags[0]] + model.end[tags[-1]] - log_z
+    (marginals,) = torch.autograd.grad(log_z, emissions, retain_graph=True)
+
+    found, everything = model(emissions[None], tags[None])[0], (emissions, *model.parameters())
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, everything), torch.autograd.grad(expected, everything))
+    torch.testing.assert_close(model.marginals(emissions[None])[0], marginals)
+
+
+@pytest.mark.parametrize("of", ["emissions", "steps"])
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
-def test_enormous_scores_stay_numbers(size):
-    model = crf(dtype=torch.float32)
-    emissions = (torch.randn(20, 30, C) * size).requires_grad_()
+def test_enormous_scores_stay_numbers(size, of):
+    model = crf(std=size if of == "steps" else 1.0, dtype=torch.float32)
+    emissions = (torch.randn(20, 30, C) * (size if of == "emissions" else 1.0)).requires_grad_()
     tags = torch.randint(C, (20, 30))
     likelihood = model(emissions, tags)
     likelihood.sum().backward()
