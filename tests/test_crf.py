@@ -152,11 +152,15 @@ def test_second_derivatives_are_refused(case):
         torch.autograd.grad(likelihood.sum(), emissions, create_graph=True)
 
 
-def test_a_row_is_the_same_in_any_batch(case):
+@pytest.mark.parametrize("rubbish", [math.nan, math.inf, -math.inf])
+def test_a_row_is_the_same_in_any_batch(case, rubbish):
     model, (emissions, mask) = crf(dtype=torch.float32), case
     emissions, tags = emissions.float(), torch.randint(C, mask.shape)
+    emissions[~mask], tags[~mask] = rubbish, 99  # what lies in the padding does not matter
+    emissions.requires_grad_()
     together = model(emissions, tags, mask), model.decode(emissions, mask)[0][:, 0], model.marginals(emissions, mask)
-    emissions[~mask] = torch.nan  # what lies in the padding does not matter
+    (gradient,) = torch.autograd.grad(together[0].sum(), emissions)
+    assert gradient.isfinite().all() and not gradient[~mask].any()
     for row, real in enumerate(mask):
         if not real.any():
             continue
