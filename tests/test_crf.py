@@ -270,6 +270,12 @@ def test_weights_in_half_precision_are_read_in_full(case, dtype):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
+def test_as_exact_as_the_weights(case):
+    model, (emissions, mask) = crf(), case
+    tags = torch.randint(C, mask.shape)
+    assert torch.equal(model(emissions.float(), tags, mask), model(emissions.float().double(), tags, mask))
+
+
 def test_rows_of_no_length():
     model, emissions, tags = crf(), torch.zeros(2, 0, C, dtype=torch.float64), torch.zeros(2, 0, dtype=torch.long)
     assert model(emissions, tags).tolist() == [0, 0]
