@@ -181,7 +181,7 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
     states = scores.transpose(0, 1).contiguous()
     pointers = torch.empty(P - 1, C, B, dtype=torch.long, device=steps.device)
     # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
-    # some positions at once.
+    # as many positions at once as stay in a core's cache.
     candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // max(1, steps.numel()))), C, C, B)
     best = scores.new_empty(len(candidates), 1, C, B)
     number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
@@ -245,7 +245,7 @@ class _Lattice:
         scales += (first + last) * (lengths > 0) + between * (lengths - 1).clamp(min=0)
 
         matrices = torch.stack([self.steps.T, self.steps])
-        # So many steps lead at the most from 1 to the smallest number that there is.
+        # A step costs at most the floor twice, its own and the token's: so many do not leave the range of numbers.
         every = max(1, int(math.log(torch.finfo(dtype).tiny) / (2 * FLOOR)))
         reached, each = torch.empty_like(states[0]), states.unbind(0)
         for p, (before, state) in enumerate(zip(each, each[1:], strict=False)):
