@@ -248,6 +248,20 @@ def test_a_tagger_compiles_around_its_loops(tagger, tokenizer):
     torch.testing.assert_close(found, expected)
 
 
+def test_the_loss_is_that_of_the_labelled_words(tagger, tokenizer):
+    """Those without a label are left out: their neighbours stand side by side."""
+    batch = tokenizer(["Ada did n't visit", "London"], padding=True, return_tensors="pt")
+    labels = torch.tensor([[1, -100, 0, 3], [3, -100, -100, -100]])
+    out = tagger(**batch, labels=labels)
+    rows = [
+        (row[real][None], tags[real][None])
+        for row, tags, real in zip(out.emissions, labels, labels != -100, strict=True)
+    ]
+    expected = -sum(tagger.crf(*row)[0] for row in rows) / 4
+    torch.testing.assert_close(out.loss, expected)
+    torch.testing.assert_close(out.marginals, tagger.crf.marginals(out.emissions, batch["attention_mask"].bool()))
+
+
 def test_labels_of_no_length(tagger):
     nothing = torch.zeros(2, 0, dtype=torch.long)
     out = tagger(input_ids=nothing, character_ids=torch.zeros(2, 0, 6, dtype=torch.long), labels=nothing)
