@@ -214,6 +214,12 @@ def test_in_training_nothing_is_decoded(tagger, tokenizer):
     assert tagger.crf.start.grad.any()
 
 
+def test_in_training_states_are_dropped_before_the_classifier(tagger, tokenizer):
+    tagger.dropout.p = 1.0
+    logits = tagger.train()(**tokenizer(["Ada did"], return_tensors="pt")).logits
+    torch.testing.assert_close(logits, tagger.classifier.bias.expand_as(logits))
+
+
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_tagger_exports_with_free_batch_and_length(tagger, tokenizer, strict, masked):
