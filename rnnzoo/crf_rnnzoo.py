@@ -18,12 +18,12 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 
 OUTSIDE = 0  # its number; the tags of a text follow it
 
-# Nats that a score may count below the best of its kind: no sum overflows or vanishes.
+# Nats that a score may count below the best of its kind (a token's emissions, start, transitions, end): no sum over
+# paths overflows or vanishes.
 FLOOR = -80.0
 
 
@@ -45,7 +45,7 @@ class LinearChainCRF(nn.Module):
     """Scores of tags that know their neighbours.
 
     The likelihood is over all paths, so that no data can have an infinite loss; paths and marginals are over those
-    that `forbidden` leaves.
+    that `forbidden` leaves. In sums over paths a score counts as 80 nats below the best of its kind at the most.
 
     Args:
         num_tags: C.
@@ -72,7 +72,7 @@ class LinearChainCRF(nn.Module):
     def decode(self, emissions: Tensor, mask: Tensor | None = None, n: int = 1) -> tuple[Tensor, Tensor]:
         """The `n` best paths of each row, best first (Viterbi 1967): tags [B, N, T], 0 in the padding; scores [B, N].
 
-        Where a row has fewer paths than n, the scores of the rest are -inf.
+        Where a row has fewer paths than n, the scores of the rest are -inf, their tags any.
         """
         emissions, mask = self._prepare(emissions, mask)
         find = torch.ops.rnnzoo.best_paths if torch.compiler.is_exporting() else best_paths
@@ -100,7 +100,7 @@ class LinearChainCRF(nn.Module):
 
 
 def _steps(transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Scores of one tag after another, OUTSIDE among them: [C + 1, C + 1], [from, to]."""
+    """Scores of one tag after another, OUTSIDE among them: [C + 1, C + 1], [from, to]; to stay OUTSIDE costs 0."""
     steps = transitions.new_zeros(len(start) + 1, len(start) + 1)
     steps[1:, 1:], steps[OUTSIDE, 1:], steps[1:, OUTSIDE] = transitions, start, end
     return steps
@@ -168,7 +168,8 @@ def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[
     path = torch.cat([path[:, 1:, 0], path[:, :-1, 1].flip(1)], dim=1)  # [N, P - 1, B]
     if n > 1:  # of rank · (C + 1) + tag
         path.remainder_(C + 1)
-    tags = path.flatten(1).index_select(1, positions.target.flatten()).sub_(1)
+    # A path that does not exist, or is NaN, may lead OUTSIDE.
+    tags = path.flatten(1).index_select(1, positions.target.flatten()).sub_(1).clamp_(min=0)
     return tags.view(n, B, T).transpose(0, 1).masked_fill(~positions.real[:, None], 0), score.T
 
 
@@ -180,10 +181,11 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
     states = scores.transpose(0, 1).contiguous()
     pointers = torch.empty(P - 1, C, B, dtype=torch.long, device=steps.device)
     # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
-    # some positions at once.
-    candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // steps.numel())), C, C, B)
+    # as many positions at once as stay in a core's cache.
+    candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // max(1, steps.numel()))), C, C, B)
     best = scores.new_empty(len(candidates), 1, C, B)
     number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
+    hugely = torch.finfo(steps.dtype).max
     each = zip(states[:, :, None].unbind(0), states[1:].unbind(0), strict=False)
     for some in pointers.split(len(candidates)):
         for candidate, largest, (before, state) in zip(candidates.unbind(0), best.unbind(0), each, strict=False):
@@ -191,7 +193,7 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
             state.add_(torch.amax(candidate, 0, keepdim=True, out=largest)[0])
         # The best become their number, all others hugely negative.
         found = candidates[: len(some)].sub_(best[: len(some)])
-        some.copy_(torch.add(number, found, alpha=1e30, out=found).amax(1).nan_to_num_())
+        some.copy_(torch.add(number, found, alpha=hugely, out=found).amax(1).nan_to_num_())
     return states[-1:], pointers.unbind(0)
 
 
@@ -231,14 +233,19 @@ class _Lattice:
         states.copy_(weights)
         self.weights = weights[:, 0]
 
-        scale = steps.max()
-        self.steps = (steps - scale).clamp_(min=FLOOR).exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
-        self.steps[OUTSIDE, OUTSIDE] = 1
+        # Start, steps between tokens and end have a best of their own each.
+        self.steps, best = steps.clone(), []
+        for kind in (self.steps[OUTSIDE, 1:], self.steps[1:, 1:], self.steps[1:, OUTSIDE]):
+            best.append(kind.max())
+            kind.sub_(best[-1])
+        self.steps = self.steps.clamp_(min=FLOOR).exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
+        first, between, last = best
         lengths = positions.lengths
-        scales = scale * (lengths + (lengths > 0)) + largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
+        scales = largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
+        scales += (first + last) * (lengths > 0) + between * (lengths - 1).clamp(min=0)
 
         matrices = torch.stack([self.steps.T, self.steps])
-        # So many steps lead at the most from 1 to the smallest number that there is.
+        # A step costs at most the floor twice, its own and the token's: so many do not leave the range of numbers.
         every = max(1, int(math.log(torch.finfo(dtype).tiny) / (2 * FLOOR)))
         reached, each = torch.empty_like(states[0]), states.unbind(0)
         for p, (before, state) in enumerate(zip(each, each[1:], strict=False)):
@@ -290,8 +297,10 @@ class _LogLikelihood(torch.autograd.Function):
         return score - ctx.lattice.log_partition
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient):
+        # `once_differentiable` lets this pass where the gradient that comes in is a constant, as a sum's is.
+        if torch.is_grad_enabled():
+            raise RuntimeError("The CRF's likelihood has no second derivative: leave out create_graph=True.")
         lattice, moves = ctx.lattice, ctx.moves
         by_score = lattice.marginals().mul_(-gradient[:, None, None])
         taken = gradient[:, None] * lattice.positions.real

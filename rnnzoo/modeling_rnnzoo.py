@@ -488,12 +488,12 @@ def logits_of_path(tags: Tensor, marginals: Tensor) -> Tensor:
     and its probability becomes about 1/C.)
     """
     chosen = nn.functional.one_hot(tags, marginals.shape[2]).bool()
-    of_path = marginals.gather(2, tags[..., None])
+    tiny = torch.finfo(marginals.dtype).tiny
+    of_path = marginals.gather(2, tags[..., None]).clamp(min=2 * tiny)  # there is something below it
     cap = of_path * 0.999
     others = torch.minimum(marginals, cap).masked_fill(chosen, 0)
     room = (cap - others).masked_fill(chosen, 0)
     missing = (1 - of_path - others.sum(2, keepdim=True)).clamp(min=0)
-    tiny = torch.finfo(marginals.dtype).tiny
     others = others + room * (missing / room.sum(2, keepdim=True).clamp(min=tiny)).clamp(max=1)
     return torch.where(chosen, of_path, others).clamp(min=tiny).log()
 

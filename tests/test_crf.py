@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.func import functional_call
 
@@ -27,16 +27,14 @@ def crf(labels=LABELS, std=1.0, dtype=torch.float64):
 
 def paths(crf, emissions, allowed_only):
     """Every path of a text [T, C] and its score, best first."""
-    forbidden = torch.tensor(crf.forbidden)
+    start, end, transitions, emissions = (x.tolist() for x in (crf.start, crf.end, crf.transitions, emissions))
     found = []
-    for path in itertools.product(range(len(crf.start)), repeat=len(emissions)):
+    for path in itertools.product(range(len(start)), repeat=len(emissions)):
         steps = list(itertools.pairwise(path))
-        if allowed_only and (forbidden[-1, path[0]] or any(forbidden[a, b] for a, b in steps)):
+        if allowed_only and (crf.forbidden[-1][path[0]] or any(crf.forbidden[a][b] for a, b in steps)):
             continue
-        score = crf.start[path[0]] + crf.end[path[-1]]
-        score = score + sum(emissions[t, tag] for t, tag in enumerate(path))
-        score = score + sum(crf.transitions[a, b] for a, b in steps)
-        found.append((score.item(), path))
+        score = start[path[0]] + end[path[-1]] + sum(emissions[t][tag] for t, tag in enumerate(path))
+        found.append((score + sum(transitions[a][b] for a, b in steps), path))
     return sorted(found, reverse=True)
 
 
@@ -44,11 +42,11 @@ def log_z(scores):
     return torch.logsumexp(torch.tensor(scores, dtype=torch.float64), 0).item()
 
 
-@pytest.fixture
-def case():
+@pytest.fixture(params=[4, 5])
+def case(request):
     """Emissions, and a mask with padding right, left, on both sides, in between, everywhere, and nowhere."""
     rows = ["11111", "11000", "00011", "01110", "10101", "00000", "00100"]
-    mask = torch.tensor([[character == "1" for character in row] for row in rows])
+    mask = torch.tensor([[character == "1" for character in row[: request.param]] for row in rows])
     return torch.randn(*mask.shape, C, dtype=torch.float64) * 2, mask
 
 
@@ -132,11 +130,37 @@ def test_gradients_are_those_of_the_likelihood(case):
     assert torch.autograd.gradcheck(likelihood, (emissions.requires_grad_(), *model.parameters()))
 
 
-def test_a_row_is_the_same_in_any_batch(case):
+def test_the_same_graph_twice_and_each_parameter_alone(case):
+    model, (emissions, mask) = crf(), case
+    tags, weights = torch.randint(C, mask.shape), torch.randn(len(mask), dtype=torch.float64)
+    everything = (emissions.requires_grad_(), *model.parameters())
+    loss = (model(emissions, tags, mask) * weights).sum()
+    first = torch.autograd.grad(loss, everything, retain_graph=True)
+    assert all(map(torch.equal, first, torch.autograd.grad(loss, everything)))
+    for one, expected in zip(everything, first, strict=True):
+        for each in everything:
+            each.requires_grad_(each is one)
+        (found,) = torch.autograd.grad((model(emissions, tags, mask) * weights).sum(), one)
+        assert torch.equal(found, expected)
+
+
+def test_second_derivatives_are_refused(case):
+    model, (emissions, mask) = crf(), case
+    likelihood = model(emissions.requires_grad_(), torch.randint(C, mask.shape), mask)
+    # Without an error a penalty on the gradient would have a gradient of 0.
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(likelihood.sum(), emissions, create_graph=True)
+
+
+@pytest.mark.parametrize("rubbish", [math.nan, math.inf, -math.inf])
+def test_a_row_is_the_same_in_any_batch(case, rubbish):
     model, (emissions, mask) = crf(dtype=torch.float32), case
     emissions, tags = emissions.float(), torch.randint(C, mask.shape)
+    emissions[~mask], tags[~mask] = rubbish, 99  # what lies in the padding does not matter
+    emissions.requires_grad_()
     together = model(emissions, tags, mask), model.decode(emissions, mask)[0][:, 0], model.marginals(emissions, mask)
-    emissions[~mask] = torch.nan  # what lies in the padding does not matter
+    (gradient,) = torch.autograd.grad(together[0].sum(), emissions)
+    assert gradient.isfinite().all() and not gradient[~mask].any()
     for row, real in enumerate(mask):
         if not real.any():
             continue
@@ -166,10 +190,53 @@ def test_what_iob2_forbids():
     assert not any(map(any, forbidden_in_iob2(["O", "I-X", "X"])))
 
 
+@pytest.mark.parametrize("name", ["start", "transitions", "end"])
+@pytest.mark.parametrize("by", [-500.0, 500.0])
+def test_what_all_scores_of_a_kind_have_in_common_does_not_matter(case, name, by):
+    """However far kinds are apart, none is lost below another."""
+    model, (emissions, mask) = crf(), case
+    tags = torch.randint(C, mask.shape)
+
+    def found():
+        likelihood = model(emissions, tags, mask)
+        return likelihood, *torch.autograd.grad(likelihood.sum(), model.parameters()), model.marginals(emissions, mask)
+
+    expected = found()
+    with torch.no_grad():
+        getattr(model, name).add_(by)
+    for a, b in zip(found(), expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("apart", [0.0, 30.0, 75.0])
+def test_long_rows_whose_scores_contradict_each_other(apart):
+    """Each token wants another tag than the one before it, each step the same: against a loop over logarithms."""
+    model, tokens = LinearChainCRF(9, [[False] * 9] * 10).double(), 400
+    wanted = torch.arange(tokens) % 9
+    emissions = (torch.randn(tokens, 9).double() + apart * torch.eye(9)[wanted]).requires_grad_()
+    with torch.no_grad():
+        model.transitions.normal_().add_(apart * torch.eye(9))
+    tags = torch.randint(9, (tokens,))
+
+    alpha = emissions[0] + model.start
+    for token in emissions[1:]:
+        alpha = torch.logsumexp(alpha[:, None] + model.transitions, 0) + token
+    log_z = torch.logsumexp(alpha + model.end, 0)
+    score = emissions.gather(1, tags[:, None]).sum() + model.transitions[tags[:-1], tags[1:]].sum()
+    expected = score + model.start[tags[0]] + model.end[tags[-1]] - log_z
+    (marginals,) = torch.autograd.grad(log_z, emissions, retain_graph=True)
+
+    found, everything = model(emissions[None], tags[None])[0], (emissions, *model.parameters())
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, everything), torch.autograd.grad(expected, everything))
+    torch.testing.assert_close(model.marginals(emissions[None])[0], marginals)
+
+
+@pytest.mark.parametrize("of", ["emissions", "steps"])
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
-def test_enormous_scores_stay_numbers(size):
-    model = crf(dtype=torch.float32)
-    emissions = (torch.randn(20, 30, C) * size).requires_grad_()
+def test_enormous_scores_stay_numbers(size, of):
+    model = crf(std=size if of == "steps" else 1.0, dtype=torch.float32)
+    emissions = (torch.randn(20, 30, C) * (size if of == "emissions" else 1.0)).requires_grad_()
     tags = torch.randint(C, (20, 30))
     likelihood = model(emissions, tags)
     likelihood.sum().backward()
@@ -203,11 +270,25 @@ def test_weights_in_half_precision_are_read_in_full(case, dtype):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
+def test_as_exact_as_the_weights(case):
+    model, (emissions, mask) = crf(), case
+    tags = torch.randint(C, mask.shape)
+    assert torch.equal(model(emissions.float(), tags, mask), model(emissions.float().double(), tags, mask))
+
+
 def test_rows_of_no_length():
     model, emissions, tags = crf(), torch.zeros(2, 0, C, dtype=torch.float64), torch.zeros(2, 0, dtype=torch.long)
     assert model(emissions, tags).tolist() == [0, 0]
     assert model.decode(emissions, n=2)[1].tolist() == [[0, -math.inf]] * 2
     assert model.decode(emissions)[0].shape == (2, 1, 0) and model.marginals(emissions).shape == (2, 0, C)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_batch_of_no_rows(n):
+    model, emissions, tags = crf(), torch.zeros(0, 4, C, dtype=torch.float64), torch.zeros(0, 4, dtype=torch.long)
+    assert model(emissions, tags).shape == (0,)
+    found, scores = model.decode(emissions, n=n)
+    assert found.shape == (0, n, 4) and scores.shape == (0, n) and model.marginals(emissions).shape == (0, 4, C)
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -222,10 +303,43 @@ def test_operators_for_export_are_what_they_declare(case, masked):
         torch.library.opcheck(operator, arguments)
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 3, 4])
+def test_paths_that_are_equally_good_are_different_ones(tokens):
+    model = LinearChainCRF(3, [[False] * 3] * 4)
+    emissions = torch.zeros(2, tokens, 3)
+    tags, scores = model.decode(emissions, n=3**tokens)
+    assert not scores.any() and all(len(row.unique(dim=0)) == 3**tokens for row in tags)
+    assert (model.decode(emissions)[0][:, 0, None] == tags).all(2).any(1).all()
+
+
 def test_more_paths_than_there_are():
     tags, scores = crf().decode(torch.randn(2, 1, C, dtype=torch.float64), n=5)
     assert scores.isfinite().sum(1).tolist() == [3, 3]  # O, B-X, B-Y
     assert all(len(set(row[:3])) == 3 for row in tags[:, :, 0].tolist())
+
+
+@pytest.mark.parametrize("n", [1, 2, 8])
+def test_a_path_that_does_not_exist_has_tags_all_the_same(n):
+    """No number stands outside of the tags: where a token is not a number, and past a row's last path."""
+    emissions = torch.randn(4, 5, C, dtype=torch.float64)
+    emissions[1, 2] = torch.nan
+    emissions[2, 3, 1] = math.inf
+    emissions[3, 0] = -math.inf
+    mask = torch.tensor([[0, 1, 0, 0, 0], *[[1] * 5] * 3]).bool()
+    tags, scores = crf().decode(emissions, mask, n=n)
+    assert (tags >= 0).all() and (tags < C).all()
+    assert scores[0].isfinite().sum() == min(n, 3) and not scores[1:].isfinite().any()
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e-28, 1e-32, 1e-35])
+def test_tiny_scores_choose_as_large_ones_do(size):
+    """One that is lower by 1e-35 is lower, and what is forbidden never follows."""
+    model = LinearChainCRF(C, forbidden_in_iob2(LABELS))
+    emissions = torch.randn(20, 12, C)
+    large, small = model.decode(emissions)[0], model.decode(emissions * size)[0]
+    assert (large == small).float().mean() > 0.99  # sums are rounded otherwise
+    forbidden = torch.tensor(model.forbidden)
+    assert not forbidden[-1][small[:, 0, 0]].any() and not forbidden[small[..., :-1], small[..., 1:]].any()
 
 
 # ---- what a pipeline makes of it ----
@@ -233,6 +347,7 @@ def test_more_paths_than_there_are():
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**31), st.sampled_from([0.1, 1.0, 5.0, 30.0]))
+@example(3733483, 30.0)  # the path's tag has a marginal of 0
 def test_softmax_and_argmax_give_the_best_path_and_its_marginals(seed, size):
     torch.manual_seed(seed)
     model = crf(std=size, dtype=torch.float32)
@@ -258,3 +373,12 @@ def test_the_best_path_may_pass_through_an_unlikely_tag():
     tags, marginals = model.decode(emissions)[0][:, 0], model.marginals(emissions)
     assert tags[0, 0] == 1 and marginals[0, 0].argmax() == 0
     assert logits_of_path(tags, marginals)[0, 0].argmax() == 1
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-45, 1e-38, 1e-30])
+def test_a_path_of_no_probability_is_the_largest_too(size):
+    tags, others = torch.arange(C), torch.rand(C, C).softmax(1)
+    marginals = others.scatter(1, tags[:, None], size)[None]
+    logits = logits_of_path(tags[None], marginals)
+    assert logits.isfinite().all()
+    assert torch.equal(logits.argmax(-1), tags[None]) and torch.equal(logits.softmax(-1).argmax(-1), tags[None])

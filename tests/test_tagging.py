@@ -214,6 +214,12 @@ def test_in_training_nothing_is_decoded(tagger, tokenizer):
     assert tagger.crf.start.grad.any()
 
 
+def test_in_training_states_are_dropped_before_the_classifier(tagger, tokenizer):
+    tagger.dropout.p = 1.0
+    logits = tagger.train()(**tokenizer(["Ada did"], return_tensors="pt")).logits
+    torch.testing.assert_close(logits, tagger.classifier.bias.expand_as(logits))
+
+
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_tagger_exports_with_free_batch_and_length(tagger, tokenizer, strict, masked):
@@ -246,6 +252,20 @@ def test_a_tagger_compiles_around_its_loops(tagger, tokenizer):
     expected = torch.autograd.grad(tagger(**batch, labels=labels).loss, list(tagger.parameters()))
     found = torch.autograd.grad(compiled(**batch, labels=labels).loss, list(tagger.parameters()))
     torch.testing.assert_close(found, expected)
+
+
+def test_the_loss_is_that_of_the_labelled_words(tagger, tokenizer):
+    """Those without a label are left out: their neighbours stand side by side."""
+    batch = tokenizer(["Ada did n't visit", "London"], padding=True, return_tensors="pt")
+    labels = torch.tensor([[1, -100, 0, 3], [3, -100, -100, -100]])
+    out = tagger(**batch, labels=labels)
+    rows = [
+        (row[real][None], tags[real][None])
+        for row, tags, real in zip(out.emissions, labels, labels != -100, strict=True)
+    ]
+    expected = -sum(tagger.crf(*row)[0] for row in rows) / 4
+    torch.testing.assert_close(out.loss, expected)
+    torch.testing.assert_close(out.marginals, tagger.crf.marginals(out.emissions, batch["attention_mask"].bool()))
 
 
 def test_labels_of_no_length(tagger):
