@@ -20,7 +20,7 @@ from recipes.command_line import RecipeError, main, parse
 from recipes.models import ModelOptions, build, longest
 from recipes.serving import TOLERANCE, answers
 from recipes.training import Task, run, start
-from recipes.word_vectors import WORD2VEC, given, start_vectors, worth_keeping
+from recipes.word_vectors import WORD2VEC, given, start_vectors
 
 
 OUTSIDE = "O"
@@ -60,13 +60,10 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     accelerator.print(made_names.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
     accelerator.print(f"Sentences: {sizes}.")
     vectors = given(options)
-    train = corpus.splits["train"]
-    words = {}
-    if vectors not in (None, WORD2VEC):
-        words["also"] = worth_keeping(vectors, train["tokens"], train["tags"], options.seed)
+    words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
     if not options.model.get("character_size"):
         words["word_length"] = 0
-    tokenizer, model = build(options, corpus.labels, train["tokens"], words)
+    tokenizer, model = build(options, corpus.labels, corpus.splits["train"]["tokens"], words)
     limit = longest(options, tokenizer, model)
     if limit:
         # On record in results.json, and in the saved tokenizer, where the pipeline looks for it.

@@ -1,10 +1,7 @@
 """What a new model's word vectors begin with: word2vec of the training texts alone, or vectors from a file."""
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,37 +34,6 @@ def given(options: TrainingOptions) -> WordVectors | str | None:
             f"embedding_size is {width}. Set model.embedding_size to {found.vectors.shape[1]}."
         )
     return found
-
-
-def worth_keeping(
-    vectors: WordVectors, sentences: Iterable[list[str]], tags: Iterable[list[str]], seed: int
-) -> Iterator[str]:
-    """The words of `vectors`, first those that texts will most probably have in an entity.
-
-    A tagger of a few megabytes has no room for all of them, and the most frequent ones are seldom names. The r-th most
-    frequent word comes up about 1/r times (Zipf); a small network tells from its vector how probably it is part of an
-    entity, p, as it has learned from the sentences' words; and words outside of entities count a third: (p + 0.3) / r.
-    """
-    # Here, because only those who give a tagger vectors need it.
-    from sklearn.neural_network import MLPClassifier
-
-    place = {word: i for i, word in enumerate(vectors.words)}
-    counts, in_entities = Counter(), Counter()
-    for words, row in zip(sentences, tags, strict=True):
-        for word, tag in zip(words, row, strict=True):
-            # The vectors' own spelling first, then as `fill` looks words up.
-            found = place.get(word, place.get(word.lower()))
-            if found is not None:
-                counts[found] += 1
-                in_entities[found] += tag != "O"
-    known = list(counts)
-    mostly = [2 * in_entities[i] > counts[i] for i in known]
-    p = np.zeros(len(vectors.words))
-    if len(set(mostly)) == 2 and len(known) >= 100:
-        network = MLPClassifier((64,), early_stopping=True, random_state=seed)
-        p = network.fit(vectors.vectors[known].numpy(), mostly).predict_proba(vectors.vectors.numpy())[:, 1]
-    worth = (p + 0.3) / np.arange(1, len(p) + 1)
-    return (vectors.words[i] for i in np.argsort(-worth, kind="stable"))
 
 
 def start_vectors(

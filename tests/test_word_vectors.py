@@ -12,8 +12,7 @@ import rnnzoo
 from recipes import imdb
 from recipes.command_line import RecipeError
 from recipes.made import make_reviews
-from recipes.word_vectors import word2vec, worth_keeping
-from rnnzoo.embeddings import WordVectors
+from recipes.word_vectors import word2vec
 
 
 @pytest.fixture(scope="module")
@@ -53,28 +52,6 @@ def test_the_table_keeps_its_spread_and_what_the_rows_lack(read):
     learned = made[sorted({i for row in rows[:500] if 7 not in row for i in row})]
     assert learned.std().item() == pytest.approx(table.weight.std().item(), rel=1e-3)
     assert learned.mean(0).abs().max() < 1e-6
-
-
-def test_rare_names_are_worth_more_than_other_rare_words():
-    """Names and other words differ in one number of their vectors, and every other word of the file is a name."""
-    torch.manual_seed(0)
-    words = [f"{'name' if i % 2 else 'word'}{i}" for i in range(4000)]
-    vectors = torch.randn(4000, 8) * 0.3
-    vectors[1::2, 3] += 2
-    sentences = [words[i : i + 10] for i in range(0, 1200, 10)]
-    tags = [["B-PER" if word.startswith("name") else "O" for word in row] for row in sentences]
-    order = list(worth_keeping(WordVectors(words, vectors), [[w.title() for w in row] for row in sentences], tags, 0))
-    assert sorted(order) == sorted(words)
-    assert order == list(worth_keeping(WordVectors(words, vectors), sentences, tags, 0))
-    place = {word: i for i, word in enumerate(order)}
-    # None of these was in a sentence.
-    assert place["name3001"] < place["word2000"] and place["name1999"] < place["name3999"]
-    assert place["word1300"] < place["word3900"]
-
-
-def test_where_nothing_can_be_learned_the_most_frequent_words_come_first():
-    vectors = WordVectors(["a", "b", "c"], torch.randn(3, 4))
-    assert list(worth_keeping(vectors, [["c", "a", "x"]], [["B-PER", "O", "O"]], 0)) == ["a", "b", "c"]
 
 
 def test_a_run_begins_with_them(tmp_path):
