@@ -73,7 +73,7 @@ class TrainingOptions:
     resume: bool = option(False, "go on from the newest checkpoint in output_dir")
 
     push_to_hub: bool = option(False, "push what is written to the Hub, with the token of `hf auth login` or HF_TOKEN")
-    hub_model_id: str | None = option(None, "its repository, you/name (default: the name of output_dir, under yours)")
+    hub_model_id: str | None = option(None, "its repository, you/name (default: output_dir's name, in your namespace)")
     hub_private: bool = option(False, "make the repository a private one")
 
     def __post_init__(self):

@@ -193,7 +193,14 @@ class RecurrentPreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
     @classmethod
-    def from_pretrained(cls, name, *args, use_safetensors: bool | None = None, weights_only: bool = True, **kwargs):
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path,
+        *args,
+        use_safetensors: bool | None = None,
+        weights_only: bool = True,
+        **kwargs,
+    ):
         """As in transformers, but from safetensors only: a pickle may carry code.
 
         Raises:
@@ -206,10 +213,11 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                 "safetensors files only, since a pickle may carry code. Leave both out."
             )
         try:
-            return super().from_pretrained(name, *args, use_safetensors=True, **kwargs)
+            return super().from_pretrained(pretrained_model_name_or_path, *args, use_safetensors=True, **kwargs)
         except SafetensorError as error:
             raise OSError(
-                f"The weights of {name} are damaged ({error}): load with force_download=True, or from a whole copy."
+                f"The weights of {pretrained_model_name_or_path} are damaged ({error}): load with "
+                "force_download=True, or from a whole copy."
             ) from error
 
     @classmethod

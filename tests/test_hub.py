@@ -342,7 +342,8 @@ def test_a_revision_gives_the_weights_of_its_time(hub):
     new.push_to_hub("you/model")
     draft.push_to_hub("you/model", revision="draft")
     assert weights_equal(pull(), new)
-    assert weights_equal(pull(revision=first.oid), old)
+    name = {"pretrained_model_name_or_path": "you/model"}  # by its keyword too
+    assert weights_equal(rnnzoo.LSTMForSequenceClassification.from_pretrained(**name, revision=first.oid), old)
     assert weights_equal(pull(revision="draft"), draft)
     assert {branch.name for branch in HfApi().list_repo_refs("you/model").branches} == {"main", "draft"}
     with pytest.raises(OSError, match="not a valid git identifier"):
