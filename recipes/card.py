@@ -35,11 +35,16 @@ from transformers import pipeline
 
 import rnnzoo  # makes the model type known
 
-classify = pipeline("{pipeline_tag}", model="PATH"{how})
+classify = pipeline("{pipeline_tag}", model="{path}"{how})
 print(classify("{example}"))
 ```
-
+{code}
 Everything that was run, and with which versions, is in `results.json`.
+"""
+
+CODE = """
+Where rnnzoo is not installed, leave out its import and add `trust_remote_code=True`: that runs the code which is kept
+beside the weights.
 """
 
 MADE = """
@@ -82,6 +87,8 @@ def card(results: dict) -> str:
         **results,
         task_name=tag.replace("-", " "),
         pipeline_tag=tag,
+        path=results["config"].get("hub_model_id") or "PATH",
+        code=CODE if results["model_type"].startswith("rnnzoo-") else "",
         names=" | ".join(names),
         rule="---|" * len(names),
         validation=" | ".join(f"{metrics['validation'][name]:.4f}" for name in names),

@@ -28,6 +28,7 @@ from datasets import DatasetDict
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
+from recipes import sharing
 from recipes.adversarial import Adversary
 from recipes.card import card
 from recipes.command_line import RecipeError, option
@@ -71,6 +72,10 @@ class TrainingOptions:
     checkpointing_steps: int | None = option(None, "checkpoint every so many steps, besides every epoch")
     resume: bool = option(False, "go on from the newest checkpoint in output_dir")
 
+    push_to_hub: bool = option(False, "push what is written to the Hub, with the token of `hf auth login` or HF_TOKEN")
+    hub_model_id: str | None = option(None, "its repository, you/name (default: output_dir's name, in your namespace)")
+    hub_private: bool = option(False, "make the repository a private one")
+
     def __post_init__(self):
         """Refuses values out of range, whatever task they are for."""
         sizes = ("batch_size", "eval_batch_size", "gradient_accumulation_steps", "num_train_epochs", "verify_rows")
@@ -97,6 +102,13 @@ class TrainingOptions:
             )
         if self.output_dir is None:
             self.output_dir = f"runs/{self.task}"
+        if self.push_to_hub:
+            sharing.check_id(self.hub_model_id or Path(self.output_dir).resolve().name)
+        elif self.hub_model_id or self.hub_private:
+            raise RecipeError(
+                f"hub_model_id is {self.hub_model_id!r}, hub_private {self.hub_private}: without push_to_hub they do "
+                "nothing. Add --push_to_hub, or leave them out."
+            )
 
 
 @dataclass
@@ -129,11 +141,11 @@ class Task:
 
 
 def start(options: TrainingOptions) -> Accelerator:
-    """The accelerator, with the processes that were asked for, seeded; the folder for the results is ready.
+    """The accelerator, with the processes that were asked for, seeded; the places for the results are ready.
 
     Raises:
-        RecipeError: fewer processes than were asked for, a precision that the device lacks, a folder that cannot be
-            written.
+        RecipeError: fewer processes than were asked for, a precision that the device lacks, a folder or a repository
+            that cannot be written.
     """
     check_writable(Path(options.output_dir))
     launched = int(os.environ.get("WORLD_SIZE", "1"))
@@ -166,6 +178,9 @@ def start(options: TrainingOptions) -> Accelerator:
         # accelerate launch sets one thread a process unless told otherwise.
         processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(options.num_threads or max(1, cores() // processes_here))
+    if options.push_to_hub and accelerator.is_main_process:
+        name = Path(options.output_dir).resolve().name
+        options.hub_model_id = sharing.claim(options.hub_model_id or name, options.hub_private)
     set_seed(options.seed)
     return accelerator
 
@@ -450,6 +465,9 @@ def settings(options: TrainingOptions, rows: int) -> dict[str, Any]:
         "num_threads",
         "report_to",
         "checkpointing_steps",
+        "push_to_hub",
+        "hub_model_id",
+        "hub_private",
     )
     deciding = {name: value for name, value in dataclasses.asdict(options).items() if name not in free}
     return {**deciding, "rows to train on": rows}
@@ -492,7 +510,7 @@ def run(
     task: Task,
     options: TrainingOptions,
 ) -> dict[str, Any]:
-    """Trains, reads the test split once, writes the folder, and returns what is in its results.json."""
+    """Trains, reads the test split once, writes the folder, pushes it, and returns what is in its results.json."""
     if options.report_to != "none":
         flat = {key: value for key, value in dataclasses.asdict(options).items() if not isinstance(value, dict)}
         accelerator.init_trackers(f"rnnzoo-{task.name}", config={k: str(v) for k, v in flat.items()})
@@ -521,18 +539,22 @@ def run(
         "config": dataclasses.asdict(options),
     }
     if accelerator.is_main_process:
-        write(Path(options.output_dir), model, tokenizer, results, lambda folder: task.serve(folder, predictions))
+        folder = Path(options.output_dir)
+        names = write(folder, model, tokenizer, results, lambda unfinished: task.serve(unfinished, predictions))
         print(f"test {results['metrics']['test']}; written to {options.output_dir}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    if options.push_to_hub and accelerator.is_main_process:
+        message = f"{results['model']}: recipes.{task.name}, seed {options.seed}"
+        print(f"pushed: {sharing.push(folder, names, options.hub_model_id, message)}")
     return results
 
 
-def write(folder: Path, model, tokenizer, results: dict, serve: Callable[[Path], dict]) -> None:
+def write(folder: Path, model, tokenizer, results: dict, serve: Callable[[Path], dict]) -> list[str]:
     """Model, tokenizer, card, plot, and last of all results.json: where that is, the folder is whole.
 
     Everything is written beside the folder's old content first, and moved when `serve` has shown that the pipeline
-    on the new files gives what was measured.
+    on the new files gives what was measured. Gives their names.
     """
     unfinished = folder / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -547,11 +569,13 @@ def write(folder: Path, model, tokenizer, results: dict, serve: Callable[[Path],
             json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
         (folder / "results.json").unlink(missing_ok=True)
-        for path in sorted(unfinished.iterdir(), key=lambda path: path.name == "results.json"):
-            path.replace(folder / path.name)
+        names = sorted((path.name for path in unfinished.iterdir()), key=lambda name: name == "results.json")
+        for name in names:
+            (unfinished / name).replace(folder / name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return names
 
 
 def plot(results: dict, path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -190,6 +191,42 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                 init.zeros_(parameter)
         else:
             super()._init_weights(module)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path,
+        *args,
+        use_safetensors: bool | None = None,
+        weights_only: bool = True,
+        **kwargs,
+    ):
+        """As in transformers, but from safetensors only: a pickle may carry code.
+
+        Raises:
+            ValueError: an argument asks for pickles.
+            OSError: the weights are damaged, of another kind, or not there.
+        """
+        if use_safetensors is False or not weights_only:
+            raise ValueError(
+                f"use_safetensors={use_safetensors}, weights_only={weights_only}: rnnzoo loads weights from "
+                "safetensors files only, since a pickle may carry code. Leave both out."
+            )
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, use_safetensors=True, **kwargs)
+        except SafetensorError as error:
+            raise OSError(
+                f"The weights of {pretrained_model_name_or_path} are damaged ({error}): load with "
+                "force_download=True, or from a whole copy."
+            ) from error
+
+    @classmethod
+    def _load_pretrained_model(cls, model, state_dict, checkpoint_files, *args, **kwargs):
+        # An index of safetensors may name pickles, and so may who loads.
+        for file in checkpoint_files or ():
+            if not str(file).endswith(".safetensors"):
+                raise OSError(f"{file} is not a safetensors file, and rnnzoo loads no other: a pickle may carry code.")
+        return super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
 
     def save_pretrained(self, *args, **kwargs):
         """As in transformers, with an `auto_map` that names every head of the family, not only the one saved."""
