@@ -31,7 +31,7 @@ def test_results_are_those_of_scikit_learn_on_the_same_rows(written):
             name: model.score(vectorizer.transform(splits[name]["text"]), splits[name]["label"])
             for name in ("validation", "test")
         }
-        assert record["validation"]["accuracy"] == pytest.approx(found["validation"], abs=2e-3)
+        assert record["validation"]["accuracy"] == pytest.approx(found["validation"], abs=2.5e-3)  # two rows in a thousand
         scores.append((record["validation"]["accuracy"], found["test"]))
     # Validation chose, and the first of equals; test was read for that one.
     best = max(range(len(scores)), key=lambda i: (scores[i][0], -i))
