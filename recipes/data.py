@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets
 from huggingface_hub import HfApi
 
 from recipes.command_line import RecipeError
@@ -50,7 +51,7 @@ class Corpus:
         return self.splits["train"].features["label"].names
 
 
-def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: float = 0.2) -> Corpus:
+def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: float | None = None) -> Corpus:
     """Load the data set of the task `name` from the place that `dataset` says, and check every row of it.
 
     `dataset` is one of
@@ -61,15 +62,13 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
         a folder like `aclImdb`, with `train/neg/*.txt`, `train/pos/*.txt` and the same under `test`;
         a Hub id.
 
-    Other splits (IMDB's unsupervised one) are left alone. Where there is no validation split, `validation_fraction` of
-    train becomes one: the same share of every class, drawn by `seed`. Local files are read anew every time: nothing
-    of them is kept in the cache of `datasets`.
+    Other splits (IMDB's unsupervised one) are left alone. Where there is no validation split, a fifth of train becomes
+    one; with `validation_fraction`, that share of train and validation together becomes one: the same share of every
+    class, drawn by `seed`. Local files are read anew every time: nothing of them is kept in the cache of `datasets`.
 
     Raises:
         DataError: if there is no such data set, or it is not fit for training a text classifier.
     """
-    if not 0 < validation_fraction < 1:
-        raise DataError(f"validation_fraction={validation_fraction!r} must lie between 0 and 1, such as 0.2.")
     names = None
     if dataset == "made":
         # Here, so that only those who use the made set load its grammar.
@@ -91,8 +90,7 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
     if names is None and dataset == "auto":
         names = LABELS.get(name)
     splits = _checked(raw, names, source)
-    if "validation" not in splits:
-        splits["train"], splits["validation"] = _cut(splits["train"], validation_fraction, seed)
+    splits = with_validation(splits, validation_fraction, partial(_cut, seed=seed))
     return Corpus(corpus_name, source, DatasetDict({split: splits[split] for split in SPLITS}))
 
 
@@ -397,6 +395,19 @@ def is_text(kind: pa.DataType) -> bool:
 def _first(mask: pa.ChunkedArray) -> int | None:
     row = pc.index(mask, True).as_py()
     return None if row < 0 else row
+
+
+def with_validation(
+    splits: dict[str, Dataset], fraction: float | None, cut: Callable[[Dataset, float], tuple[Dataset, Dataset]]
+) -> dict[str, Dataset]:
+    """The splits with one to validate on: their own, or a fifth of train; with `fraction`, that share of both."""
+    if fraction is not None and not 0 < fraction < 1:
+        raise DataError(f"validation_fraction is {fraction}: it must lie between 0 and 1, such as 0.2.")
+    if fraction is None and "validation" in splits:
+        return splits
+    rows = concatenate_datasets([splits[split] for split in ("train", "validation") if split in splits])
+    train, validation = cut(rows, fraction or 0.2)
+    return {**splits, "train": train, "validation": validation}
 
 
 def _cut(train: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoModelForSequenceClassification
 
 import rnnzoo
-from recipes import data, made
+from recipes import data, made, probes
 from recipes.command_line import main, parse
 from recipes.models import ModelOptions, build, longest
 from recipes.serving import TOLERANCE, answers
@@ -40,7 +40,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     options = parse(ImdbOptions, argv)
     accelerator = start(options)
     with accelerator.main_process_first():
-        corpus = data.load("imdb", options.dataset, seed=options.seed)
+        corpus = data.load("imdb", options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
     sizes = {name: len(split) for name, split in corpus.splits.items()}
     accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
     accelerator.print(f"Rows: {sizes}.")
@@ -62,6 +62,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         metrics=accuracy(),
         best="accuracy",
         serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels, cut=cut),
+        probe=partial(probes.sentiment, **cut),
         seconds_before=start_vectors(model, tokenizer, rows["train"]["input_ids"], vectors, options),
     )
     return run(accelerator, model, tokenizer, task, options)

@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoModelForTokenClassification
 
 import rnnzoo
-from recipes import made_names, tagged
+from recipes import made_names, probes, tagged
 from recipes.command_line import RecipeError, main, parse
 from recipes.models import ModelOptions, build, longest
 from recipes.serving import TOLERANCE, answers
@@ -55,7 +55,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     options = parse(NerOptions, argv)
     accelerator = start(options)
     with accelerator.main_process_first():
-        corpus = tagged.load(options.dataset, seed=options.seed)
+        corpus = tagged.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
     sizes = {name: len(split) for name, split in corpus.splits.items()}
     accelerator.print(made_names.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
     accelerator.print(f"Sentences: {sizes}.")
@@ -82,6 +82,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         metrics=entities(corpus.labels),
         best="f1",
         serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels),
+        probe=probes.names,
         seconds_before=start_vectors(model, tokenizer, rows["train"]["input_ids"], vectors, options),
     )
     return run(accelerator, model, tokenizer, task, options)

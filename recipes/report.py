@@ -311,7 +311,7 @@ def models(results: list[dict]) -> list[Model]:
 def _setting(run: dict) -> dict:
     """What the seeds of one model have in common."""
     free = ("seed", "output_dir", "resume", "verify_rows", "num_threads", "report_to", "checkpointing_steps")
-    free += ("push_to_hub", "hub_model_id", "hub_private")
+    free += ("half_precision", "push_to_hub", "hub_model_id", "hub_private")
     config = {key: value for key, value in run["config"].items() if key not in free}
     # What the loop was told, or left to accelerate.
     return config | {"mixed_precision": run["mixed_precision"]}

@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from recipes.data import (
     read_names,
     rnnzoo_data,
     split_files,
+    with_validation,
 )
 
 
@@ -51,7 +53,7 @@ class TaggedCorpus:
     labels: list[str]
 
 
-def load(dataset: str = "auto", *, seed: int, validation_fraction: float = 0.2) -> TaggedCorpus:
+def load(dataset: str = "auto", *, seed: int, validation_fraction: float | None = None) -> TaggedCorpus:
     """Load the data set that `dataset` says, and check every word of it.
 
     `dataset` is one of
@@ -65,19 +67,20 @@ def load(dataset: str = "auto", *, seed: int, validation_fraction: float = 0.2) 
         a Hub id.
 
     The tags may be IOB2, IOB1 or IOBES, the same scheme in all splits; IOB2 comes out. Where there is no validation
-    split, `validation_fraction` of train becomes one, drawn by `seed`. Local files are read anew every time.
+    split, a fifth of train becomes one; with `validation_fraction`, that share of train and validation together
+    becomes one; drawn by `seed`. Local files are read anew every time.
 
     Raises:
         RecipeError: if there is no such data set, or it is not fit for training a tagger.
     """
-    if not 0 < validation_fraction < 1:
-        raise DataError(f"validation_fraction={validation_fraction!r} must lie between 0 and 1, such as 0.2.")
+    cut = partial(_cut, seed=seed)
     if dataset == "made":
         # Here, so that only those who use the made set load its grammar.
         from recipes.made_names import TYPES, make_sentences
 
         source = "made by this project (not CoNLL-2003)"
-        return TaggedCorpus("made", source, make_sentences(seed=0), tags.labels(TYPES))
+        splits = with_validation(make_sentences(seed=0), validation_fraction, cut)
+        return TaggedCorpus("made", source, DatasetDict(splits), tags.labels(TYPES))
 
     names = None
     name = "conll2003" if dataset == "auto" else dataset
@@ -94,8 +97,7 @@ def load(dataset: str = "auto", *, seed: int, validation_fraction: float = 0.2) 
         source, raw = f"Hub: {name}", read_hub(name)
 
     splits, labels = _checked(raw, names, source)
-    if "validation" not in splits:
-        splits["train"], splits["validation"] = _cut(splits["train"], validation_fraction, seed)
+    splits = with_validation(splits, validation_fraction, cut)
     if not any(tag != "O" for row in splits["train"]["tags"] for tag in row):
         raise DataError(
             f"No word of the train split ({source}) belongs to an entity: there is nothing to learn. Check how the "

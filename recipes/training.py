@@ -32,6 +32,7 @@ from recipes import sharing
 from recipes.adversarial import Adversary
 from recipes.card import card
 from recipes.command_line import RecipeError, option
+from recipes.probes import Probe
 
 
 @dataclass
@@ -42,6 +43,9 @@ class TrainingOptions:
 
     output_dir: str | None = option(None, "where everything is written (default: runs/TASK)")
     dataset: str = option("auto", "auto, made, a folder, or the id of a data set on the Hub; see recipes/data.py")
+    validation_fraction: float | None = option(
+        None, "share of train and validation together to choose by (default: their own split, or 0.2 of train)"
+    )
     seed: int = option(0, "of weights, dropout, order and the cut of the validation split")
     model_name_or_path: str | None = option(None, "go on from this checkpoint, instead of making a new model")
     model: dict = option({}, "a field of the model's configuration; a new model needs model_type")
@@ -65,6 +69,7 @@ class TrainingOptions:
     adversarial_epsilon: float = option(0.0, "share of its length by which a row of word vectors is moved uphill")
     patience: int | None = option(None, "stop after so many epochs without a better validation score")
 
+    half_precision: bool = option(False, "store the weights in half precision; they compute in fp32 all the same")
     verify_rows: int = option(200, "test rows for which pipeline() must answer as was measured")
     mixed_precision: str | None = option(None, "of training: no, bf16, fp16 (default: as accelerate is told)")
     num_threads: int | None = option(None, "CPU threads of a process (default: the cores, shared out)")
@@ -73,7 +78,9 @@ class TrainingOptions:
     resume: bool = option(False, "go on from the newest checkpoint in output_dir")
 
     push_to_hub: bool = option(False, "push what is written to the Hub, with the token of `hf auth login` or HF_TOKEN")
-    hub_model_id: str | None = option(None, "its repository, you/name (default: output_dir's name, in your namespace)")
+    hub_model_id: str | None = option(
+        None, "its repository, you/name, which the card names (default: output_dir's name, in your namespace)"
+    )
     hub_private: bool = option(False, "make the repository a private one")
 
     def __post_init__(self):
@@ -102,13 +109,10 @@ class TrainingOptions:
             )
         if self.output_dir is None:
             self.output_dir = f"runs/{self.task}"
-        if self.push_to_hub:
+        if self.push_to_hub or self.hub_model_id:
             sharing.check_id(self.hub_model_id or Path(self.output_dir).resolve().name)
-        elif self.hub_model_id or self.hub_private:
-            raise RecipeError(
-                f"hub_model_id is {self.hub_model_id!r}, hub_private {self.hub_private}: without push_to_hub they do "
-                "nothing. Add --push_to_hub, or leave them out."
-            )
+        if self.hub_private and not self.push_to_hub:
+            raise RecipeError("hub_private is true: without push_to_hub it does nothing. Add it, or leave this out.")
 
 
 @dataclass
@@ -126,6 +130,7 @@ class Task:
         best: the metric on validation by which the best epoch is chosen, the larger the better.
         serve: a saved folder and the predictions for the test split -> proof for results.json that the pipeline
             gives the same in a fresh process; raises where it does not.
+        probe: a saved folder -> what it does with texts unlike those of the data set, for results.json and the card.
         seconds_before: what learning before the loop took (word vectors, say); training's seconds go on from there.
     """
 
@@ -137,6 +142,7 @@ class Task:
     metrics: Callable[[list, list], dict[str, float]]
     best: str
     serve: Callable[[Path, list], dict[str, Any]]
+    probe: Callable[[Path], list[Probe]]
     seconds_before: float = 0.0
 
 
@@ -460,6 +466,7 @@ def settings(options: TrainingOptions, rows: int) -> dict[str, Any]:
     free = (
         "output_dir",
         "resume",
+        "half_precision",
         "verify_rows",
         "eval_batch_size",
         "num_threads",
@@ -518,6 +525,11 @@ def run(
     progress = train(accelerator, model, task, options)
     # In fp32 whatever the training was in: that is how pipeline() will load it.
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    validation = progress.history[progress.best_epoch - 1]["validation"]
+    if options.half_precision:
+        # What is measured from here on is what is stored.
+        model.load_state_dict(halved(model))
+        validation, _ = evaluate(accelerator, model, task, "validation", options)
     test, predictions = evaluate(accelerator, model, task, "test", options)
     results = {
         "task": task.name,
@@ -527,7 +539,7 @@ def run(
         "dataset": task.dataset,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "seed": options.seed,
-        "metrics": {"validation": progress.history[progress.best_epoch - 1]["validation"], "test": test},
+        "metrics": {"validation": validation, "test": test},
         "best_epoch": progress.best_epoch,
         "history": progress.history,
         "train_seconds": round(progress.seconds, 1),
@@ -540,7 +552,9 @@ def run(
     }
     if accelerator.is_main_process:
         folder = Path(options.output_dir)
-        names = write(folder, model, tokenizer, results, lambda unfinished: task.serve(unfinished, predictions))
+        names = write(folder, model, tokenizer, results, task, predictions)
+        for probe in results["probes"]:
+            print("{tried}: {measure} {value:.2f}".format(**probe))
         print(f"test {results['metrics']['test']}; written to {options.output_dir}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -550,19 +564,40 @@ def run(
     return results
 
 
-def write(folder: Path, model, tokenizer, results: dict, serve: Callable[[Path], dict]) -> list[str]:
+def halved(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The weights in half precision.
+
+    Raises:
+        RecipeError: one of them is beyond its range.
+    """
+    weights = {
+        name: weight.half() if weight.is_floating_point() else weight for name, weight in model.state_dict().items()
+    }
+    beyond = [name for name, weight in weights.items() if not weight.isfinite().all()]
+    if beyond:
+        raise RecipeError(
+            f"half_precision: a weight of {beyond[0]} is beyond 65,504, its largest number. Leave it out."
+        )
+    return weights
+
+
+def write(folder: Path, model, tokenizer, results: dict, task: Task, predictions: list) -> list[str]:
     """Model, tokenizer, card, plot, and last of all results.json: where that is, the folder is whole.
 
-    Everything is written beside the folder's old content first, and moved when `serve` has shown that the pipeline
-    on the new files gives what was measured. Gives their names.
+    Everything is written beside the folder's old content first, and moved when the pipeline on the new files has
+    given what was measured on test, `predictions`. Gives their names.
     """
     unfinished = folder / ".unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        model.save_pretrained(unfinished)
+        # The configuration says float32 all the same, so that they are loaded as that.
+        weights = halved(model) if results["config"]["half_precision"] else None
+        model.save_pretrained(unfinished, state_dict=weights)
         tokenizer.save_pretrained(unfinished)
-        results["served"] = serve(unfinished)
+        results["weights_bytes"] = (unfinished / "model.safetensors").stat().st_size
+        results["served"] = task.serve(unfinished, predictions)
+        results["probes"] = [probe._asdict() for probe in task.probe(unfinished)]
         (unfinished / "README.md").write_text(card(results), encoding="utf-8")
         plot(results, unfinished / "history.png")
         (unfinished / "results.json").write_text(

@@ -288,8 +288,18 @@ def test_the_cut_is_stratified_and_a_function_of_the_seed(tmp_path):
 
 
 def test_a_validation_split_of_its_own_is_kept(tmp_path):
-    splits = load(write(tmp_path, train=rows(10), validation=rows(4), test=rows(4)), validation_fraction=0.5).splits
+    folder = write(tmp_path, train=rows(10), validation=rows(4), test=rows(4))
+    splits = load(folder).splits
     assert splits["train"].to_dict() == rows(10) and splits["validation"].to_dict() == rows(4)
+
+
+def test_a_validation_split_is_cut_anew_where_a_fraction_asks_for_it(tmp_path):
+    train, validation = ({"text": [f"{name} {i}" for i in range(n)], "label": [0, 1] * (n // 2)}
+                         for name, n in (("train", 80), ("validation", 20)))  # fmt: skip
+    splits = load(write(tmp_path, train=train, validation=validation, test=rows(4)), validation_fraction=0.1).splits
+    assert len(splits["train"]) == 90 and splits["validation"]["label"].count(1) == 5
+    both = [text for split in ("train", "validation") for text in splits[split]["text"]]
+    assert sorted(both) == sorted(train["text"] + validation["text"]) and splits["test"].to_dict() == rows(4)
 
 
 # ---- faults ----
@@ -391,7 +401,7 @@ def test_a_cut_needs_rows_and_a_fraction(tmp_path):
     folder = write(tmp_path / "mine", train=rows(3), test=GOOD)
     refused(folder, "No validation split can be cut from the 3 rows")
     for fraction in (0, 1, -0.1):
-        refused(folder, f"validation_fraction={fraction}", validation_fraction=fraction)
+        refused(folder, f"validation_fraction is {fraction}", validation_fraction=fraction)
 
 
 def test_an_unknown_hub_id_is_named():

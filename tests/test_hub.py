@@ -247,10 +247,9 @@ REFUSED = {
     "server error": (broken, {}, "the Hub refused out .*repeats what it was sent: <token>"),
     "no id": (token(WRITES), {"hub_model_id": "a/b/c"}, "'a/b/c' cannot be a repository's id .*Give --hub_model_id"),
     "no id either": (token(WRITES), {"hub_model_id": "you/a--b"}, "'you/a--b' cannot be a repository's id"),
-    "not asked for": (
-        token(WRITES), {"push_to_hub": False, "hub_model_id": "you/x"}, "Add --push_to_hub, or leave them out"
-    ),
-}  # fmt: skip
+    "not asked for": (token(WRITES), {"push_to_hub": False, "hub_private": True}, "without push_to_hub it does noth"),
+    "an id alone": (token(WRITES), {"push_to_hub": False, "hub_model_id": "a/b/c"}, "'a/b/c' cannot be a repository"),
+}
 
 
 @pytest.mark.parametrize(("change", "options", "says"), REFUSED.values(), ids=REFUSED)

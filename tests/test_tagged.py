@@ -240,7 +240,7 @@ def test_a_cut_needs_sentences_and_a_fraction(tmp_path):
     folder = write(tmp_path, train=rows(1), test=GOOD)
     refused(folder, "No validation split can be cut from the 1 sentences of train, 0.2 of all")
     for fraction in (0, 1, -0.1):
-        refused(folder, f"validation_fraction={fraction}", validation_fraction=fraction)
+        refused(folder, f"validation_fraction is {fraction}", validation_fraction=fraction)
 
 
 # ---- faults ----
