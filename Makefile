@@ -1,7 +1,7 @@
 # The commands of the README; all of them use .venv, which the first one makes.
 PYTHON ?= python3
 
-.PHONY: help demo test lint style
+.PHONY: help demo test report eval-zoo lint style
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -15,7 +15,14 @@ demo: .venv/installed  ## train an LSTM, evaluate it, and ask it about two revie
 	@.venv/bin/python -m recipes.demo
 
 test: .venv/installed  ## the default test suite, offline
-	@.venv/bin/python -m pytest -q
+	@.venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile
+
+report: .venv/installed  ## tables, pictures and cards, from the results.json files that are committed
+	@.venv/bin/python -m recipes.report
+	@.venv/bin/python -m recipes.zoo
+
+eval-zoo: .venv/installed  ## every checkpoint on its whole test split, held against its card; needs the real data
+	@.venv/bin/python -m recipes.eval_zoo
 
 lint: .venv/installed  ## style, checked
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -104,6 +104,24 @@ def argmax(row: list[float]) -> int:
     return max(range(len(row)), key=row.__getitem__)
 
 
+def probabilities(
+    folder: Path, texts: list[str], batch_size: int, labels: list[str], cut: dict[str, Any]
+) -> list[list[float]]:
+    """Of the classes, for each text, as the folder's pipeline gives them."""
+    found = answers(folder, "text-classification", texts, batch_size, top_k=None, **cut)
+    return [[{part["label"]: part["score"] for part in parts}[label] for label in labels] for parts in found]
+
+
+def score(folder: Path, results: dict[str, Any]) -> dict[str, float]:
+    """The metrics of a folder's pipeline on the whole test split of the run that wrote it."""
+    config = results["config"]
+    corpus = data.load("imdb", config["dataset"], seed=config["seed"])
+    test = sorted(corpus.splits["test"], key=lambda row: len(row["text"]))  # less padding
+    cut = {"truncation": True, "max_length": config["max_length"]} if config["max_length"] else {}
+    found = probabilities(folder, [row["text"] for row in test], 32, corpus.labels, cut)
+    return accuracy()(found, [row["label"] for row in test])
+
+
 def serve(
     folder: Path, predictions: list[list[float]], *, test: Dataset, rows: int, labels: list[str], cut: dict[str, Any]
 ) -> dict[str, Any]:
@@ -116,8 +134,7 @@ def serve(
     texts, references = [test[i]["text"] for i in chosen], [test[i]["label"] for i in chosen]
     proof = {"rows": len(chosen), "accuracy": {}, "largest_difference": 0.0}
     for batch_size in (1, 32):
-        found = answers(folder, "text-classification", texts, batch_size, top_k=None, **cut)
-        served = [[{part["label"]: part["score"] for part in parts}[label] for label in labels] for parts in found]
+        served = probabilities(folder, texts, batch_size, labels, cut)
         gaps = [
             max(abs(a - b) for a, b in zip(row, predictions[i], strict=True))
             for row, i in zip(served, chosen, strict=True)

@@ -156,6 +156,32 @@ def entities(labels: list[str]):
     return compute
 
 
+def tags(folder: Path, sentences: list[list[str]], batch_size: int) -> list[list[tuple[str, float]]]:
+    """For each word its tag and the probability of that, as the folder's pipeline gives them for plain text."""
+    texts = [" ".join(words) for words in sentences]
+    found = []
+    for words, pieces in zip(
+        sentences, answers(folder, "token-classification", texts, batch_size, ignore_labels=[]), strict=True
+    ):
+        at, start, row = {piece["start"]: piece for piece in pieces}, 0, []
+        for word in words:
+            # Of a text that is cut the pipeline says nothing further on, as is counted in the evaluation.
+            piece = at.get(start, {"entity": OUTSIDE, "score": 1.0})
+            row.append((piece["entity"], piece["score"]))
+            start += len(word) + 1
+        found.append(row)
+    return found
+
+
+def score(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of a folder's pipeline on the whole test split of the run that wrote it."""
+    corpus = tagged.load(results["config"]["dataset"], seed=results["config"]["seed"])
+    number = {label: i for i, label in enumerate(corpus.labels)}
+    test = corpus.splits["test"]
+    found = [[(number[tag], p) for tag, p in row] for row in tags(folder, list(test["tokens"]), 32)]
+    return entities(corpus.labels)(found, [[number[tag] for tag in row] for row in test["tags"]])
+
+
 def serve(folder: Path, predictions: list, *, test: Dataset, rows: int, labels: list[str]) -> dict[str, Any]:
     """Asks the folder's pipeline for evenly spaced test sentences as plain text, one by one and 32 at a time.
 
@@ -163,26 +189,21 @@ def serve(folder: Path, predictions: list, *, test: Dataset, rows: int, labels: 
         RuntimeError: a word's tag or probability differs from what was measured.
     """
     chosen = range(0, len(test), max(1, len(test) // rows))
-    texts = [" ".join(test[i]["tokens"]) for i in chosen]
-    proof = {"rows": len(chosen), "words": 0, "largest_difference": 0.0}
+    sentences = [test[i]["tokens"] for i in chosen]
+    proof = {"rows": len(chosen), "words": sum(map(len, sentences)), "largest_difference": 0.0}
     for batch_size in (1, 32):
-        found = answers(folder, "token-classification", texts, batch_size, ignore_labels=[])
-        for i, pieces in zip(chosen, found, strict=True):
-            at = {piece["start"]: piece for piece in pieces}
-            start = 0
-            for word, (tag, score) in zip(test[i]["tokens"], predictions[i], strict=True):
-                # Of a text that is cut the pipeline says nothing further on, as is counted here.
-                piece = at.get(start, {"entity": OUTSIDE, "score": 1.0})
-                gap = abs(piece["score"] - score)
-                if piece["entity"] != labels[tag] or not gap <= TOLERANCE:
+        for i, served in zip(chosen, tags(folder, sentences, batch_size), strict=True):
+            for word, (found, probability), (tag, measured) in zip(
+                test[i]["tokens"], served, predictions[i], strict=True
+            ):
+                gap = abs(probability - measured)
+                if found != labels[tag] or not gap <= TOLERANCE:
                     raise RuntimeError(
                         f"What is served is not what was measured: for {word!r} in test sentence {i} pipeline() at "
-                        f"batch size {batch_size} gives {piece['entity']} ({piece['score']:.6f}), the evaluation "
-                        f"{labels[tag]} ({score:.6f}). No results.json."
+                        f"batch size {batch_size} gives {found} ({probability:.6f}), the evaluation {labels[tag]} "
+                        f"({measured:.6f}). No results.json."
                     )
-                proof["words"] += batch_size == 1
                 proof["largest_difference"] = max(proof["largest_difference"], gap)
-                start += len(word) + 1
     return proof
 
 

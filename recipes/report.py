@@ -9,7 +9,7 @@ import json
 import math
 import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "recipes" / "results"
-BEGIN, END = "<!-- {}: written by python -m recipes.report -->\n", "<!-- end -->\n"
+BEGIN, END = "<!-- {}: written by make report -->\n", "<!-- end -->\n"
 
 RECURRENT, BAG, TRANSFORMERS = "recurrent", "bag of words", "transformers"
 
@@ -155,6 +155,11 @@ def reads(model: Model) -> str:
     return f"first {longest}" if longest else "all"
 
 
+def trained_on(model: Model) -> str:
+    """How many rows it learned from."""
+    return f"{model.runs[0]['dataset']['splits']['train']:,}"
+
+
 def has(field: str) -> Callable[[Model], str]:
     """A cell for a part that a network of the zoo may have; of others nobody asks."""
     return lambda model: "–" if model.kind == TRANSFORMERS else "yes" if model.fields.get(field) else "no"
@@ -243,6 +248,7 @@ TASKS = {
         answer="entities",
         rate="words",
         traits=[
+            Column("trained on", trained_on, "sentences, of the train split or of train and validation together"),
             Column("letters", has("character_size"), "whether a word's letters are read too"),
             Column("CRF", has("use_crf"), "whether the best path is decoded"),
             Column("word vectors", vectors, "what they began with"),
@@ -301,7 +307,7 @@ def models(results: list[dict]) -> list[Model]:
         by_name[result["model_type"], result["model"].removesuffix(f"-{result['seed']}")].append(result)
     found = [Model(name, sorted(runs, key=lambda run: run["seed"])) for (_, name), runs in by_name.items()]
     for name, runs in found:
-        if not all(_agree(_setting(runs[0]), _setting(run)) for run in runs):
+        if not all(same_setting(runs[0], run) for run in runs):
             raise ValueError(f"The runs of {name} differ in more than the seed: give them different names.")
         if len({run["seed"] for run in runs}) < len(runs):
             raise ValueError(f"There are two runs of {name} with the same seed: leave one out.")
@@ -317,8 +323,9 @@ def _setting(run: dict) -> dict:
     return config | {"mixed_precision": run["mixed_precision"]}
 
 
-def _agree(a: dict, b: dict) -> bool:
-    """Whether two settings are the same; an option that came later has nothing to be held against."""
+def same_setting(a: dict, b: dict) -> bool:
+    """Whether two runs differ in the seed alone; an option that came later has nothing to be held against."""
+    a, b = _setting(a), _setting(b)
     return all(a[key] == b[key] for key in a.keys() & b.keys())
 
 
@@ -331,11 +338,24 @@ def by_data(results: list[dict]) -> list[list[dict]]:
     return list(groups.values())
 
 
+def usual_data(found: list[Model]) -> dict:
+    """The data set, with the sizes of the splits that most of the models have."""
+    datasets = [json.dumps(model.runs[0]["dataset"]["splits"], sort_keys=True) for model in found]
+    return found[datasets.index(Counter(datasets).most_common(1)[0][0])].runs[0]["dataset"]
+
+
+def best_by_kind(found: list[Model]) -> dict[str, Model]:
+    """Of each kind the model that is best on validation, if it was chosen on the same rows as most of the models."""
+    best, splits = {}, usual_data(found)["splits"]
+    for model in sorted(found, key=lambda model: -model.validation):
+        if model.runs[0]["dataset"]["splits"] == splits:
+            best.setdefault(model.kind, model)
+    return best
+
+
 def verdict(found: list[Model]) -> str:
     """Whether recurrence pays: the network that is best on validation beside the best of the other kinds."""
-    best = {}
-    for model in sorted(found, key=lambda model: -model.validation):
-        best.setdefault(model.kind, model)
+    best = best_by_kind(found)
     if RECURRENT not in best or len(best) == 1:
         return ""
 
@@ -366,8 +386,7 @@ def verdict(found: list[Model]) -> str:
 
 def table(found: list[Model]) -> str:
     """A row a model, and under it what the runs were made with."""
-    runs = [run for model in found for run in model.runs]
-    dataset = runs[0]["dataset"]
+    runs, dataset = [run for model in found for run in model.runs], usual_data(found)
     splits = ", ".join(f"{name} {size:,}" for name, size in dataset["splits"].items())
     trained = defaultdict(set)
     for model in found:

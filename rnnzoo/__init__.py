@@ -28,6 +28,7 @@ from .modeling_rnnzoo import (
     RNNModel,
 )
 from .tokenization_rnnzoo import CharacterTokenizer, train_tagger_tokenizer, train_tokenizer
+from .zoo import list_models
 
 
 __version__ = "0.1.0"
@@ -120,6 +121,7 @@ __all__ = [
     "RNNForTokenClassification",
     "RNNModel",
     "RecurrentState",
+    "list_models",
     "train_tagger_tokenizer",
     "train_tokenizer",
 ]

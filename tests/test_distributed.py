@@ -114,7 +114,7 @@ def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
     two, one = tmp_path / "two", tmp_path / "one"
     done = launch(
         *ACCELERATE,
-        *("--multi_gpu", "--num_processes", "2", "-m", "recipes.imdb"),
+        *("--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "-m", "recipes.imdb"),
         *flags(two, reviews),
         ACCELERATE_USE_CPU="true",
     )

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -194,7 +193,8 @@ def test_several_processes_push_once(tmp_path, reviews):
     with Hub() as hub:
         done = subprocess.run(
             [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-            + ["--num_processes", "2", "-m", "recipes.imdb", *flags(tmp_path / "two", reviews, **CLASSIFIER)]
+            + ["--num_processes", "2", "--main_process_port", "0"]  # any that is free
+            + ["-m", "recipes.imdb", *flags(tmp_path / "two", reviews, **CLASSIFIER)]
             + ["--push_to_hub"],
             cwd=ROOT, env=environment(hub, tmp_path / "home", PYTHONPATH=str(ROOT), ACCELERATE_USE_CPU="true"),
             capture_output=True, text=True,
@@ -347,16 +347,6 @@ def test_a_revision_gives_the_weights_of_its_time(hub):
     assert {branch.name for branch in HfApi().list_repo_refs("you/model").branches} == {"main", "draft"}
     with pytest.raises(OSError, match="not a valid git identifier"):
         pull(revision="f" * 40)
-
-
-def test_the_readmes_lines_run(hub, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    known = {}
-    for block in blocks:
-        if "runs/names" not in block:  # which a recipe trains
-            exec(block, known)
-    assert "model.safetensors" in hub.repositories["you/lstm"].files and known["classify"]("a film")
 
 
 def test_a_repository_that_is_not_there(hub):

@@ -220,6 +220,30 @@ def test_bf16_is_measured_in_fp32_as_it_is_served(tmp_path, reviews, served_here
     assert {weight.dtype for weight in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float32}
 
 
+def test_half_precision_is_measured_as_it_is_stored(tmp_path, reviews, served_here):
+    options = NEW | BRIEF | {"verify_rows": 67, "learning_rate": 0.03}
+    whole = run(tmp_path / "whole", reviews, **options)
+    half = run(tmp_path / "half", reviews, **options, half_precision=True)
+    stored, weights = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "whole"))
+    assert all(torch.equal(stored[name], weight.half()) for name, weight in weights.items())
+    assert whole["weights_bytes"] > 1.8 * half["weights_bytes"]
+    model = rnnzoo.LSTMForSequenceClassification.from_pretrained(tmp_path / "half")
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    # The history is that of training; what is stored has a loss of its own, which is that of what is served.
+    assert half["history"][-1]["validation"] == whole["history"][-1]["validation"]
+    assert half["served"]["largest_difference"] < 1e-6
+    for split in ("validation", "test"):
+        assert 0 < abs(half["metrics"][split]["loss"] - whole["metrics"][split]["loss"]) < 1e-3
+
+
+def test_half_precision_has_a_largest_number():
+    layer = torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        layer.bias.fill_(70_000.0)
+    with pytest.raises(RecipeError, match=r"a weight of bias is beyond 65,504, its largest number\. Leave it out"):
+        training.halved(layer)
+
+
 def test_a_folder_gives_its_model_a_name(tmp_path, reviews, served_here, monkeypatch):
     (tmp_path / "my-lstm").mkdir()
     monkeypatch.chdir(tmp_path / "my-lstm")
