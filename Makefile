@@ -1,7 +1,7 @@
 # The commands of the README; all of them use .venv, which the first one makes.
 PYTHON ?= python3
 
-.PHONY: help demo test report eval-zoo lint style
+.PHONY: help demo test test-slow report eval-zoo lint style
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -16,6 +16,9 @@ demo: .venv/installed  ## train an LSTM, evaluate it, and ask it about two revie
 
 test: .venv/installed  ## the default test suite, offline
 	@.venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile
+
+test-slow: .venv/installed  ## the long tests, which write tests/RELIABILITY.md
+	@.venv/bin/python -m pytest -q -m 'slow and not gpu'
 
 report: .venv/installed  ## tables, pictures and cards, from the results.json files that are committed
 	@.venv/bin/python -m recipes.report

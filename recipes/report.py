@@ -25,6 +25,12 @@ RECURRENT, BAG, TRANSFORMERS = "recurrent", "bag of words", "transformers"
 # The data sets of the repository's report, in its order, with their tasks; the first of a task is its default.
 DATASETS = {"imdb": "imdb", "conll2003": "ner", "wnut_17": "ner"}
 
+# Options that do not decide what is learned.
+INCIDENTAL = (
+    *("output_dir", "resume", "verify_rows", "eval_batch_size", "num_threads", "report_to", "half_precision"),
+    *("checkpointing_steps", "checkpointing_minutes", "keep", "push_to_hub", "hub_model_id", "hub_private"),
+)
+
 # What others give for the same test splits; their training data, lengths and seeds are their own.
 PUBLISHED = {
     ("imdb", 25_000): """
@@ -316,9 +322,7 @@ def models(results: list[dict]) -> list[Model]:
 
 def _setting(run: dict) -> dict:
     """What the seeds of one model have in common."""
-    free = ("seed", "output_dir", "resume", "verify_rows", "num_threads", "report_to", "checkpointing_steps")
-    free += ("half_precision", "push_to_hub", "hub_model_id", "hub_private")
-    config = {key: value for key, value in run["config"].items() if key not in free}
+    config = {key: value for key, value in run["config"].items() if key not in ("seed", *INCIDENTAL)}
     # What the loop was told, or left to accelerate.
     return config | {"mixed_precision": run["mixed_precision"]}
 

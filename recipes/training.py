@@ -28,9 +28,10 @@ from datasets import DatasetDict
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
-from recipes import sharing
+from recipes import checkpoints, sharing
 from recipes.adversarial import Adversary
 from recipes.card import card
+from recipes.checkpoints import Progress, Stopped, Termination
 from recipes.command_line import RecipeError, option
 from recipes.probes import Probe
 
@@ -75,6 +76,8 @@ class TrainingOptions:
     num_threads: int | None = option(None, "CPU threads of a process (default: the cores, shared out)")
     report_to: str = option("none", "a tracker of accelerate: tensorboard, wandb, ...")
     checkpointing_steps: int | None = option(None, "checkpoint every so many steps, besides every epoch")
+    checkpointing_minutes: float | None = option(None, "the same, by the clock")
+    keep: int = option(1, "so many checkpoints, the newest; when the run is done, none")
     resume: bool = option(False, "go on from the newest checkpoint in output_dir")
 
     push_to_hub: bool = option(False, "push what is written to the Hub, with the token of `hf auth login` or HF_TOKEN")
@@ -86,12 +89,21 @@ class TrainingOptions:
     def __post_init__(self):
         """Refuses values out of range, whatever task they are for."""
         sizes = ("batch_size", "eval_batch_size", "gradient_accumulation_steps", "num_train_epochs", "verify_rows")
-        for name in (*sizes, "max_train_steps", "patience", "num_threads", "checkpointing_steps", "max_length"):
+        for name in (
+            *sizes,
+            "keep",
+            "max_train_steps",
+            "patience",
+            "num_threads",
+            "checkpointing_steps",
+            "max_length",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RecipeError(f"{name} is {value}: it must be at least 1.")
         highest_of = {"learning_rate": 1000, "weight_decay": 1000, "seed": 2**32 - 1}
         highest_of |= {"warmup_ratio": 1, "adversarial_epsilon": 1}
+        highest_of |= {"checkpointing_minutes": 60 * 24} if self.checkpointing_minutes is not None else {}
         for name, highest in highest_of.items():
             if not 0 <= getattr(self, name) <= highest:
                 raise RecipeError(f"{name} is {getattr(self, name)}: it must lie between 0 and {highest}.")
@@ -234,26 +246,6 @@ def share(batch: list[int], rank: int, world: int, passes: int = 1) -> list[list
     return [mine[i::passes] for i in range(passes) if mine[i::passes]]
 
 
-class Progress:
-    """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped."""
-
-    def __init__(self, settings: dict[str, Any], seconds: float = 0.0):
-        self.settings = settings
-        self.epoch, self.step, self.step_in_epoch = 0, 0, 0
-        self.loss_sum, self.seconds = 0.0, seconds
-        self.history: list[dict] = []
-        self.best_epoch: int | None = None
-        self.best_weights: dict[str, torch.Tensor] = {}
-
-    def state_dict(self) -> dict:
-        """Everything, for accelerate's checkpoints."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict) -> None:
-        """The opposite."""
-        vars(self).update(state)
-
-
 def quiet(accelerator: Accelerator) -> bool | None:
     """For tqdm: bars on the main process only, and there only on a terminal, which is what None asks for."""
     return None if accelerator.is_main_process else True
@@ -264,8 +256,29 @@ def count_labels(batch: dict[str, torch.Tensor]) -> int:
     return int((batch["labels"] != -100).sum())
 
 
+def agreed(accelerator: Accelerator, *wishes: bool) -> list[bool]:
+    """Whether any of the processes wishes each of these things; all of them get the same answer."""
+    if accelerator.num_processes == 1:
+        return list(wishes)
+    return (
+        accelerator.reduce(torch.tensor(wishes, dtype=torch.float, device=accelerator.device), "sum").bool().tolist()
+    )
+
+
 def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions) -> Progress:
     """Trains, and leaves the model with the weights of the epoch that was best on validation.
+
+    Raises:
+        SystemExit: with the code `checkpoints.STOPPED`: told to stop by a SIGTERM, it has saved, and can be resumed.
+    """
+    with Termination() as termination:
+        return _train(accelerator, model, task, options, termination)
+
+
+def _train(
+    accelerator: Accelerator, model, task: Task, options: TrainingOptions, termination: Termination
+) -> Progress:
+    """The loop.
 
     The loss of a step is the mean over all its labels, whatever process and pass they fell to: each pass weighs its
     own mean by its share.
@@ -292,16 +305,17 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
     adversary = Adversary(model, options.adversarial_epsilon) if options.adversarial_epsilon else None
     looks = 2 if adversary else 1
     model, optimizer = accelerator.prepare(model, optimizer)
-    progress = Progress(settings(options, len(rows)), task.seconds_before)
+    progress = Progress(checkpoints.settings(options, len(rows)), task.seconds_before)
     accelerator.register_for_checkpointing(progress, scheduler)
     if options.resume:
-        resume(accelerator, progress, options)
+        checkpoints.resume(accelerator, progress, options.output_dir)
     elif accelerator.is_main_process:
-        shutil.rmtree(Path(options.output_dir) / "checkpoints", ignore_errors=True)  # an older run's
+        checkpoints.discard(options.output_dir)
     if rank and not options.resume:
         # Weights are the same everywhere; dropout must not be.
         set_seed((options.seed + rank) % 2**32)
 
+    saved = time.monotonic()
     bar = tqdm(total=total_steps, initial=progress.step, desc="training", disable=quiet(accelerator), leave=False)
     while (
         progress.epoch < options.num_train_epochs and progress.step < total_steps and not exhausted(progress, options)
@@ -350,16 +364,25 @@ def train(accelerator: Accelerator, model, task: Task, options: TrainingOptions)
                 accelerator.log({"train_loss": step_loss.item(), "learning_rate": rate}, progress.step)
             if progress.step == total_steps:
                 break
+            minutes = (time.monotonic() - saved) / 60
+            late = options.checkpointing_minutes is not None and minutes >= options.checkpointing_minutes
+            late, stop = agreed(accelerator, late, termination.asked)
             due = options.checkpointing_steps and progress.step % options.checkpointing_steps == 0
-            if due and progress.step_in_epoch < len(order):  # the end of an epoch has one in any case
+            # The end of an epoch has one in any case.
+            if (due or late or stop) and progress.step_in_epoch < len(order):
                 progress.loss_sum = epoch_loss.item()
                 progress.seconds += time.perf_counter() - started
-                checkpoint(accelerator, progress, options)
-                started = time.perf_counter()
+                checkpoints.save(accelerator, progress, options.output_dir, options.keep)
+                if stop:
+                    raise Stopped(accelerator, progress.step)
+                started, saved = time.perf_counter(), time.monotonic()
         progress.loss_sum = epoch_loss.item()
         progress.seconds += time.perf_counter() - started
         end_epoch(accelerator, model, task, options, progress)
-        checkpoint(accelerator, progress, options)
+        checkpoints.save(accelerator, progress, options.output_dir, options.keep)
+        if any(agreed(accelerator, termination.asked)):
+            raise Stopped(accelerator, progress.step)
+        saved = time.monotonic()
     bar.close()
     if adversary:
         adversary.leave()
@@ -442,72 +465,6 @@ def evaluate(
     predictions, references = (list(column) for column in zip(*(pair for _, pair in found), strict=True))
     metrics = task.metrics(predictions, references)
     return {**metrics, "loss": sum(loss for loss, _ in totals) / sum(count for _, count in totals)}, predictions
-
-
-def checkpoint(accelerator: Accelerator, progress: Progress, options: TrainingOptions) -> None:
-    """Writes the state of the whole run beside the last one, then takes its place: there is always a whole one."""
-    folder = Path(options.output_dir) / "checkpoints"
-    unfinished, finished = folder / "unfinished", folder / f"step-{progress.step}"
-    if accelerator.is_main_process:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    accelerator.wait_for_everyone()
-    accelerator.save_state(str(unfinished))
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(finished, ignore_errors=True)  # an earlier run's
-        unfinished.rename(finished)
-        for older in folder.glob("step-*"):
-            if older != finished:
-                shutil.rmtree(older)
-
-
-def settings(options: TrainingOptions, rows: int) -> dict[str, Any]:
-    """What decides the course of a training, and must not change when it is resumed."""
-    free = (
-        "output_dir",
-        "resume",
-        "half_precision",
-        "verify_rows",
-        "eval_batch_size",
-        "num_threads",
-        "report_to",
-        "checkpointing_steps",
-        "push_to_hub",
-        "hub_model_id",
-        "hub_private",
-    )
-    deciding = {name: value for name, value in dataclasses.asdict(options).items() if name not in free}
-    return {**deciding, "rows to train on": rows}
-
-
-def resume(accelerator: Accelerator, progress: Progress, options: TrainingOptions) -> None:
-    """Goes on from the newest checkpoint of `output_dir`.
-
-    Raises:
-        RecipeError: there is none, it cannot be read, or it belongs to a run with other options.
-    """
-    now = progress.settings
-    found = sorted((Path(options.output_dir) / "checkpoints").glob("step-*"), key=lambda p: int(p.name[5:]))
-    if not found:
-        raise RecipeError(f"resume: there is no checkpoint in {options.output_dir}/checkpoints. Start without it.")
-    try:
-        accelerator.load_state(str(found[-1]))
-    except Exception as error:  # whatever a damaged file, or one of another model, leads to
-        raise RecipeError(
-            f"resume: the checkpoint {found[-1]} cannot be loaded into this model "
-            f"({' '.join(str(error).split())[:300]}). Give the options of the run that wrote it, or start without it."
-        ) from error
-    changed = [
-        f"{name} was {old!r} and is {now.get(name)!r}"
-        for name, old in progress.settings.items()
-        if old != now.get(name)
-    ]
-    if changed:
-        raise RecipeError(
-            f"resume: the checkpoint {found[-1]} belongs to a run with other options: {'; '.join(changed)}. Give the "
-            "same ones, or start without it."
-        )
-    accelerator.print(f"resuming from {found[-1]}")
 
 
 def run(
@@ -609,7 +566,7 @@ def write(folder: Path, model, tokenizer, results: dict, task: Task, predictions
             (unfinished / name).replace(folder / name)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    checkpoints.discard(folder)
     return names
 
 

@@ -86,7 +86,7 @@ def rows(split: str, labelled: float = 1.0) -> Dataset:
     return Dataset.from_dict({"input_ids": ids, "length": list(map(len, ids)), "labels": labels, "number": numbers})
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """A run that ends like a power cut: at once, with nothing tidied up."""
 
 

@@ -1,0 +1,27 @@
+"""RELIABILITY.md: what the long tests have counted; each writes its own line when it has passed."""
+
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from recipes.training import device_name, git_commit
+
+
+FILE = Path(__file__).with_name("RELIABILITY.md")
+HEAD = """# Reliability
+
+What the long tests (`make test-slow`) have counted, written by them. A line is there if the test has passed.
+
+| what | figures | when, where, of which commit |
+|---|---|---|
+"""
+
+
+def note(what: str, figures: str) -> None:
+    """Writes the line of a test, in place of its older one."""
+    lines = FILE.read_text(encoding="utf-8").splitlines()[6:] if FILE.exists() else []
+    rows = dict(line.split(" | ", 1) for line in lines)
+    where = f"{date.today()}, {device_name(torch.device('cpu'))}, {git_commit()}"
+    rows[f"| {what}"] = f"{figures} | {where} |"
+    FILE.write_text(HEAD + "".join(f"{name} | {rest}\n" for name, rest in sorted(rows.items())), encoding="utf-8")

@@ -1,0 +1,147 @@
+"""recipes.checkpoints: a run that is told to stop saves first, and one that cannot save loses nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_task import STEPS_PER_EPOCH, SmallTask, Stopped, gap, trained
+
+from recipes import checkpoints
+from recipes.command_line import RecipeError
+
+
+ROOT = Path(__file__).parents[1]
+OPTIONS = {"dropout": 0.5, "lr_scheduler_type": "cosine"}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("uninterrupted"), **OPTIONS)
+
+
+def steps(folder):
+    return [int(path.name[5:]) for path in checkpoints.found(folder)]
+
+
+class Told(SmallTask):
+    """A task in which the process is told to stop while it makes ready a pass, or in validation."""
+
+    def __init__(self, moment: int, split: str = "train"):
+        super().__init__()
+        self.moment, self.split = moment, split
+
+    def _collate(self, columns):
+        batch = super()._collate(columns)
+        if len(self.passes(self.split)) == self.moment:
+            self.moment = None
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+
+@pytest.mark.parametrize(
+    ("task", "saved"),
+    [
+        (Told(2), 2),
+        (Told(STEPS_PER_EPOCH), STEPS_PER_EPOCH),
+        (Told(STEPS_PER_EPOCH + 3), STEPS_PER_EPOCH + 3),
+        (Told(1, "validation"), STEPS_PER_EPOCH),
+        (Told(3 * STEPS_PER_EPOCH), 3 * STEPS_PER_EPOCH),
+    ],
+    ids=["in an epoch", "in its last step", "in the second", "in validation", "in the very last step"],
+)
+def test_a_run_that_is_told_to_stop_saves_and_goes_on_as_if_it_had_not(tmp_path, uninterrupted, capsys, task, saved):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        trained(tmp_path, task, **OPTIONS)
+    assert caught.value.code == checkpoints.STOPPED == 75
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert f"Stopped by SIGTERM after step {saved}, which is saved: go on with --resume." in capsys.readouterr().out
+    assert steps(tmp_path) == [saved]
+    run = trained(tmp_path, resume=True, **OPTIONS)
+    assert gap(run, uninterrupted) == 0 and run.history == uninterrupted.history
+    assert run.passes == uninterrupted.passes[saved:]
+
+
+def test_so_many_checkpoints_are_kept(tmp_path):
+    with pytest.raises(Stopped):
+        trained(tmp_path, SmallTask(stop_at=11), checkpointing_steps=3, keep=3, **OPTIONS)
+    assert steps(tmp_path) == [9, 7, 6]
+
+
+def test_the_clock_makes_checkpoints_too(tmp_path, uninterrupted):
+    run = trained(tmp_path, checkpointing_minutes=0.0, keep=100, **OPTIONS)
+    assert steps(tmp_path) == list(range(21, 0, -1))
+    assert gap(run, uninterrupted) == 0
+    trained(tmp_path, checkpointing_minutes=10.0, keep=100, **OPTIONS)
+    assert steps(tmp_path) == [21, 14, 7]
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """A folder with two checkpoints of a run that was cut off."""
+    with pytest.raises(Stopped):
+        trained(tmp_path, SmallTask(stop_at=10), checkpointing_steps=3, keep=2, **OPTIONS)
+    assert steps(tmp_path) == [9, 7]
+    return tmp_path
+
+
+def cut(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl", "sizes.json"])
+@pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "gone"])
+def test_the_newest_whole_checkpoint_is_taken(interrupted, uninterrupted, capsys, name, damage):
+    newest, older = checkpoints.found(interrupted)
+    damage(newest / name)
+    run = trained(interrupted, resume=True, **OPTIONS)
+    assert f"resume: {newest} is not whole, and left out.\nresuming from {older}" in capsys.readouterr().out
+    assert gap(run, uninterrupted) == 0 and run.passes == uninterrupted.passes[7:]
+
+
+def test_where_none_is_whole_nothing_is_resumed(interrupted):
+    for path in checkpoints.found(interrupted):
+        cut(path / "optimizer.bin")
+    with pytest.raises(RecipeError, match="resume: there is no whole checkpoint in .*Start without it"):
+        trained(interrupted, resume=True, **OPTIONS)
+
+
+FULL = """
+import resource
+import sys
+
+from small_task import SmallTask, trained
+
+
+class Full(SmallTask):
+    def _collate(self, columns):
+        if len(self.passes()) == 5:
+            # From here on no file may grow beyond a kilobyte: a write fails as on a full disk, with another number.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        return super()._collate(columns)
+
+
+try:
+    trained(sys.argv[1], Full(), checkpointing_steps=2, dropout=0.5, lr_scheduler_type="cosine")
+except ValueError as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path, uninterrupted):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "out")],
+        cwd=ROOT / "tests",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: The checkpoint of step 6 cannot be written to " in done.stderr
+    assert done.stderr.endswith("step-4 is whole: make room, and go on with --resume.\n"), done.stderr
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-4"]
+    run = trained(tmp_path / "out", resume=True, checkpointing_steps=2, **OPTIONS)
+    assert gap(run, uninterrupted) == 0 and run.passes == uninterrupted.passes[4:]
