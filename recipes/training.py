@@ -36,6 +36,10 @@ from recipes.command_line import RecipeError, option
 from recipes.probes import Probe
 
 
+# Steps between two looks at the loss: on a GPU each look waits for all that is under way.
+LOOK_EVERY = 10
+
+
 @dataclass
 class TrainingOptions:
     """What every recipe can be told; a recipe adds its own fields, a YAML states only what differs."""
@@ -362,6 +366,8 @@ def _train(
             if accelerator.trackers:
                 rate = scheduler.get_last_lr()[0]
                 accelerator.log({"train_loss": step_loss.item(), "learning_rate": rate}, progress.step)
+            if progress.step % LOOK_EVERY == 0:
+                check_finite(epoch_loss.item(), progress)
             if progress.step == total_steps:
                 break
             minutes = (time.monotonic() - saved) / 60
@@ -371,6 +377,7 @@ def _train(
             # The end of an epoch has one in any case.
             if (due or late or stop) and progress.step_in_epoch < len(order):
                 progress.loss_sum = epoch_loss.item()
+                check_finite(progress.loss_sum, progress)
                 progress.seconds += time.perf_counter() - started
                 checkpoints.save(accelerator, progress, options.output_dir, options.keep)
                 if stop:
@@ -390,6 +397,19 @@ def _train(
     return progress
 
 
+def check_finite(loss: float, progress: Progress) -> None:
+    """Refuses to go on from a loss that is no number; where gradients are none, the next loss is none.
+
+    Raises:
+        RecipeError: where that was, and what to do.
+    """
+    if not math.isfinite(loss):
+        raise RecipeError(
+            f"The training diverged by step {progress.step}, in epoch {progress.epoch + 1}: the loss is {loss}. Lower "
+            "learning_rate or max_grad_norm. No results are written."
+        )
+
+
 def end_epoch(accelerator, model, task: Task, options: TrainingOptions, progress: Progress) -> None:
     """Validation; keeps the weights if they are the best so far."""
     validation, _ = evaluate(accelerator, accelerator.unwrap_model(model), task, "validation", options)
@@ -400,11 +420,7 @@ def end_epoch(accelerator, model, task: Task, options: TrainingOptions, progress
         "validation": validation,
         "train_seconds": round(progress.seconds, 2),
     }
-    if not math.isfinite(record["train_loss"] + validation["loss"]):
-        raise RecipeError(
-            f"The training diverged in epoch {record['epoch']}: the loss is {record['train_loss']} on train and "
-            f"{validation['loss']} on validation. Lower learning_rate or max_grad_norm. Nothing is written."
-        )
+    check_finite(record["train_loss"] + validation["loss"], progress)
     progress.history.append(record)
     if progress.best_epoch is None or validation[task.best] > best(progress, task):
         progress.best_epoch = progress.epoch + 1

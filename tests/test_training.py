@@ -290,9 +290,19 @@ def test_a_new_run_does_not_leave_an_older_ones_checkpoint_to_be_resumed(interru
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-def test_a_run_that_diverges_says_so(tmp_path):
-    with pytest.raises(RecipeError, match="diverged in epoch 1: the loss is .*(nan|inf)"):
-        trained(tmp_path, learning_rate=1000.0, weight_decay=1000.0, max_grad_norm=None)
+@pytest.mark.parametrize(
+    ("look_every", "options", "step"),
+    [(100, {}, 2 * STEPS_PER_EPOCH), (4, {}, 8), (100, {"checkpointing_steps": 3}, 9)],
+    ids=["at the end of an epoch", "within it", "before it is saved"],
+)
+def test_a_run_that_diverges_says_so(tmp_path, monkeypatch, look_every, options, step):
+    monkeypatch.setattr(training, "LOOK_EVERY", look_every)
+    says = f"diverged by step {step}, in epoch 1: the loss is (nan|inf)"
+    with pytest.raises(RecipeError, match=says):
+        # Each step takes weights times a million: after six the next is beyond all numbers.
+        trained(tmp_path, batch_size=4, learning_rate=1000.0, weight_decay=1000.0, max_grad_norm=None, **options)
+    saved = [path.name for path in (tmp_path / "checkpoints").glob("*")]
+    assert saved == (["step-6"] if options else [])
 
 
 def test_mixed_precision_is_what_accelerate_was_told(tmp_path, monkeypatch):
