@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 from small_task import RUNS, SIZES, STEPS_PER_EPOCH, fresh_accelerator, gap, trained
 
@@ -18,6 +20,7 @@ from recipes.made import make_reviews
 
 
 ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "recipes" / "configs" / "accelerate"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch"]
 
@@ -114,7 +117,8 @@ def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
     two, one = tmp_path / "two", tmp_path / "one"
     done = launch(
         *ACCELERATE,
-        *("--multi_gpu", "--num_processes", "2", "--main_process_port", "0", "-m", "recipes.imdb"),
+        *("--config_file", CONFIGS / "multi-gpu.yaml", "--num_processes", "2", "--main_process_port", "0"),
+        *("-m", "recipes.imdb"),
         *flags(two, reviews),
         ACCELERATE_USE_CPU="true",
     )
@@ -135,6 +139,15 @@ def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
     ours, theirs = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
     assert ours.keys() == theirs.keys()
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_accelerate_knows_every_field_of_its_configurations(path):
+    config = load_config_from_file(str(path))
+    given = yaml.safe_load(path.read_text())
+    assert {name: getattr(config, name) for name in given} == given
+    assert config.num_processes > 1 or config.distributed_type == "NO"
+    assert f"--config_file {path.relative_to(ROOT)}" in path.read_text()
 
 
 # ---- launches that go wrong ----
