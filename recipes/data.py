@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import pyarrow as pa
@@ -75,23 +76,41 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
         from recipes.made import make_reviews
 
         corpus_name, source, raw = "made", "made by this project (not IMDB)", make_reviews(seed=0)
-    elif dataset == "auto" and (folder := rnnzoo_data(name)):
-        corpus_name, source = name, f"$RNNZOO_DATA/{name}"
-        raw, names = _read_folder(folder)
-    elif dataset == "auto":
-        corpus_name, source, raw = name, f"Hub: {HUB[name]}", read_hub(HUB[name])
-    elif os.path.exists(dataset) or not looks_like_hub_id(dataset):
-        folder = Path(dataset).expanduser()
-        corpus_name, source = folder.resolve().name, f"folder {folder.resolve().name}"
-        raw, names = _read_folder(folder)
     else:
-        corpus_name, source, raw = dataset, f"Hub: {dataset}", read_hub(dataset)
+        there = place(name, dataset)
+        corpus_name, source = there.name, there.source
+        raw, names = (read_hub(there.hub_id), None) if there.folder is None else _read_folder(there.folder)
 
     if names is None and dataset == "auto":
         names = LABELS.get(name)
     splits = _checked(raw, names, source)
     splits = with_validation(splits, validation_fraction, partial(_cut, seed=seed))
     return Corpus(corpus_name, source, DatasetDict({split: splits[split] for split in SPLITS}))
+
+
+class Place(NamedTuple):
+    """Where a data set is, a folder or an id of the Hub, and what results.json calls it."""
+
+    name: str
+    source: str
+    folder: Path | None
+    hub_id: str | None
+
+
+def place(name: str, dataset: str) -> Place:
+    """What `dataset` means for the task `name`, as `load` says.
+
+    Raises:
+        DataError: `RNNZOO_DATA` is set, and lacks the folder.
+    """
+    if dataset == "auto" and (folder := rnnzoo_data(name)):
+        return Place(name, f"$RNNZOO_DATA/{name}", folder, None)
+    if dataset == "auto":
+        return Place(name, f"Hub: {HUB[name]}", None, HUB[name])
+    if os.path.exists(dataset) or not looks_like_hub_id(dataset):
+        folder = Path(dataset).expanduser()
+        return Place(folder.resolve().name, f"folder {folder.resolve().name}", folder, None)
+    return Place(dataset, f"Hub: {dataset}", None, dataset)
 
 
 def reachable(name: str) -> bool:
@@ -153,14 +172,14 @@ def _hub_offline() -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE = before
 
 
-def read_hub(hub_id: str, revision: str | None = None) -> dict[str, Dataset]:
-    """The splits of a data set of the Hub, or of its copy in the local cache."""
+def read_hub(hub_id: str, revision: str | None = None, streaming: bool = False) -> dict[str, Dataset]:
+    """The splits of a data set of the Hub, or of its copy in the local cache; with `streaming`, to be iterated."""
     trouble = _hub_trouble(hub_id, revision)
     try:
         if trouble is None:
-            return datasets.load_dataset(hub_id, revision=revision)
+            return datasets.load_dataset(hub_id, revision=revision, streaming=streaming)
         with _hub_offline():
-            return datasets.load_dataset(hub_id, revision=revision)
+            return datasets.load_dataset(hub_id, revision=revision, streaming=streaming)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         if trouble is None:
             raise DataError(f"The data set {hub_id!r} of the Hub cannot be read: {brief(error)}") from error
@@ -314,7 +333,7 @@ def _checked(raw: dict[str, Dataset], names: tuple[str, ...] | None, source: str
             "A number must mean the same class everywhere: write the files with one ClassLabel."
         )
     if own_names:
-        names = tuple(_WRITTEN_OUT.get(name, name) for name in own_names.pop())
+        names = written_out(own_names.pop())
     classes = sorted(pc.unique(tables["train"]["label"]).to_pylist())
     if len(classes) == 1:
         raise DataError(
@@ -329,17 +348,30 @@ def _checked(raw: dict[str, Dataset], names: tuple[str, ...] | None, source: str
         )
     names = names or tuple(map(str, classes))
 
-    for split, table in tables.items():
-        labels = table["label"]
-        if (row := _first(pc.or_(pc.less(labels, 0), pc.greater_equal(labels, len(names))))) is not None:
-            raise DataError(
-                f"Row {row} (counted from 0) of the {split} split ({source}) has the label {labels[row].as_py()}, but "
-                f"there are {len(names)} classes ({', '.join(names[:8])}), numbered 0 to {len(names) - 1}. "
-                "Correct it, or leave rows without a class out (-1 often stands for that)."
-            )
+    return {split: _labelled(table, names, f"the {split} split ({source})") for split, table in tables.items()}
+
+
+def _labelled(table: pa.Table, names: tuple[str, ...], where: str) -> Dataset:
+    """A split whose labels are numbers of these classes."""
+    labels = table["label"]
+    if (row := _first(pc.or_(pc.less(labels, 0), pc.greater_equal(labels, len(names))))) is not None:
+        raise DataError(
+            f"Row {row} (counted from 0) of {where} has the label {labels[row].as_py()}, but "
+            f"there are {len(names)} classes ({', '.join(names[:8])}), numbered 0 to {len(names) - 1}. "
+            "Correct it, or leave rows without a class out (-1 often stands for that)."
+        )
     # In memory: what is derived from these rows leaves no files in the cache either.
-    schema = _features(names).arrow_schema
-    return {split: Dataset(table.cast(schema)) for split, table in tables.items()}
+    return Dataset(table.cast(_features(names).arrow_schema))
+
+
+def checked_split(rows: Dataset, names: tuple[str, ...], where: str) -> Dataset:
+    """One split, with the names of its classes, as `load` gives it."""
+    return _labelled(_columns(rows, where), names, where)
+
+
+def written_out(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of classes, neg and pos in full."""
+    return tuple(_WRITTEN_OUT.get(name, name) for name in names)
 
 
 def need_train_and_test(raw: dict[str, Dataset], source: str) -> None:

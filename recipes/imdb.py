@@ -11,16 +11,17 @@ from typing import Any, ClassVar
 
 import evaluate
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 
 import rnnzoo
-from recipes import data, made, probes
-from recipes.command_line import main, parse
+from recipes import data, made, probes, streaming
+from recipes.command_line import RecipeError, main, option, parse
 from recipes.models import ModelOptions, build, longest
 from recipes.serving import TOLERANCE, answers
+from recipes.streaming import Stream
 from recipes.training import Task, run, start
-from recipes.word_vectors import given, start_vectors
+from recipes.word_vectors import WORD2VEC, given, start_vectors
 
 
 @dataclass
@@ -34,25 +35,53 @@ class ImdbOptions(ModelOptions):
     smallest_text: ClassVar = "word"
     not_here: ClassVar = frozenset({"use_crf", "character_size", "character_embedding_size"})
 
+    streaming: bool = option(False, "read the train split as it is needed: what is held does not grow with it")
+
+    def __post_init__(self):
+        """Refuses what needs all rows at once."""
+        super().__post_init__()
+        if not self.streaming:
+            return
+        for name, refused, why in (
+            ("dataset", self.dataset == "made", "the made set is in memory as it is"),
+            ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts again and again"),
+            ("validation_fraction", self.validation_fraction is not None, "the size of a stream is not known"),
+        ):
+            if refused:
+                raise RecipeError(
+                    f"{name} is {getattr(self, name)}, and streaming true: {why}. Leave out one of them."
+                )
+
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     """Runs the recipe with flags as on the command line; returns what is in results.json."""
     options = parse(ImdbOptions, argv)
     accelerator = start(options)
-    with accelerator.main_process_first():
-        corpus = data.load("imdb", options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
-    sizes = {name: len(split) for name, split in corpus.splits.items()}
-    accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
-    accelerator.print(f"Rows: {sizes}.")
     vectors = given(options)
-    texts = corpus.splits["train"]["text"]
+    with accelerator.main_process_first():
+        corpus = (
+            streaming.load("imdb", options.dataset, seed=options.seed)
+            if options.streaming
+            else data.load("imdb", options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
+        )
+    accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
+    if options.streaming:
+        most = options.max_train_steps and options.max_train_steps * options.batch_size
+        texts = streaming.Survey(corpus.read(), most)
+    else:
+        texts = corpus.splits["train"]["text"]
     tokenizer, model = build(options, corpus.labels, texts, problem_type="single_label_classification")
     limit = longest(options, tokenizer, model)
     cut = {"truncation": True, "max_length": limit} if limit else {}
     if limit:
         # On record in results.json, and in the saved tokenizer, so that `truncation=True` alone cuts there too.
         options.max_length = tokenizer.model_max_length = limit
-    rows = DatasetDict({name: encode(split, tokenizer, model, cut) for name, split in corpus.splits.items()})
+    ids = partial(encode, tokenizer=tokenizer, model=model, cut=cut)
+    rows = {name: Dataset.from_dict(ids(split[:])) for name, split in corpus.splits.items()}
+    if options.streaming:
+        rows["train"] = Stream(corpus.read, texts.finish(corpus.source), ids)
+    sizes = {name: len(rows[name]) for name in data.SPLITS}
+    accelerator.print(f"Rows: {sizes}.")
     task = Task(
         name="imdb",
         dataset={"name": corpus.name, "source": corpus.source, "splits": sizes},
@@ -63,19 +92,18 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         best="accuracy",
         serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels, cut=cut),
         probe=partial(probes.sentiment, **cut),
-        seconds_before=start_vectors(model, tokenizer, rows["train"]["input_ids"], vectors, options),
+        seconds_before=start_vectors(model, tokenizer, rows["train"], vectors, options),
     )
     return run(accelerator, model, tokenizer, task, options)
 
 
-def encode(split: Dataset, tokenizer, model, cut: dict[str, Any]) -> Dataset:
+def encode(columns: dict[str, list], *, tokenizer, model, cut: dict[str, Any]) -> dict[str, list]:
     """Texts as ids. What lies before the model's window is left out here: it would be carried along unread."""
-    ids = tokenizer(list(split["text"]), return_attention_mask=False, **cut)["input_ids"]
+    ids = tokenizer(columns["text"], return_attention_mask=False, **cut)["input_ids"]
     window = getattr(model.config, "window", None)
     if window is not None:
         ids = [row[-window:] for row in ids]
-    lengths = [len(row) for row in ids]
-    return Dataset.from_dict({"input_ids": ids, "length": lengths, "labels": list(split["label"])})
+    return {"input_ids": ids, "length": list(map(len, ids)), "labels": columns["label"]}
 
 
 def collate(tokenizer, rows: dict[str, list]) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import evaluate
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from transformers import AutoModelForTokenClassification
 
 import rnnzoo
@@ -76,14 +76,14 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     task = Task(
         name="ner",
         dataset={"name": corpus.name, "source": corpus.source, "splits": sizes, "words_unread": unread},
-        rows=DatasetDict(rows),
+        rows=rows,
         collate=partial(collate, tokenizer),
         read=read,
         metrics=entities(corpus.labels),
         best="f1",
         serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels),
         probe=probes.names,
-        seconds_before=start_vectors(model, tokenizer, rows["train"]["input_ids"], vectors, options),
+        seconds_before=start_vectors(model, tokenizer, rows["train"], vectors, options),
     )
     return run(accelerator, model, tokenizer, task, options)
 

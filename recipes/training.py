@@ -18,13 +18,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object, send_to_device, set_seed
-from datasets import DatasetDict
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, get_scheduler
 
@@ -34,6 +35,7 @@ from recipes.card import card
 from recipes.checkpoints import Progress, Stopped, Termination
 from recipes.command_line import RecipeError, option
 from recipes.probes import Probe
+from recipes.streaming import Stream
 
 
 # Steps between two looks at the loss: on a GPU each look waits for all that is under way.
@@ -138,7 +140,8 @@ class Task:
     Attributes:
         name: the task's name in results.json.
         dataset: its name, source and the sizes of its splits, for results.json.
-        rows: train, validation and test, each with columns `input_ids`, `length` and whatever `collate` needs.
+        rows: train, validation and test, each with columns `input_ids`, `length` and whatever `collate` needs; train
+            may be a `Stream`.
         collate: columns of some rows -> a batch for the model, `labels` included, on the CPU.
         read: a model's outputs and the columns of the rows -> for each row what is predicted and what is right, for
             `metrics`.
@@ -152,7 +155,7 @@ class Task:
 
     name: str
     dataset: dict[str, Any]
-    rows: DatasetDict
+    rows: dict[str, Dataset | Stream]
     collate: Callable[[dict[str, list]], dict[str, torch.Tensor]]
     read: Callable[[Any, dict[str, list]], list[tuple[Any, Any]]]
     metrics: Callable[[list, list], dict[str, float]]
@@ -288,14 +291,13 @@ def _train(
     own mean by its share.
     """
     rows, world, rank = task.rows["train"], accelerator.num_processes, accelerator.process_index
-    lengths = list(rows["length"])
-    smallest = min(map(len, batches(lengths, options.batch_size, options.seed)))
+    steps_per_epoch = math.ceil(len(rows) / options.batch_size)
+    smallest = len(rows) // steps_per_epoch  # they are as equal as can be
     if smallest < world * options.gradient_accumulation_steps:
         raise RecipeError(
             f"A batch of {smallest} rows cannot be shared out among {world} processes with "
             f"{options.gradient_accumulation_steps} passes each: raise batch_size."
         )
-    steps_per_epoch = math.ceil(len(rows) / options.batch_size)
     total_steps = min(options.num_train_epochs * steps_per_epoch, options.max_train_steps or math.inf)
 
     if options.freeze_word_vectors:
@@ -324,11 +326,14 @@ def _train(
     while (
         progress.epoch < options.num_train_epochs and progress.step < total_steps and not exhausted(progress, options)
     ):
-        order = batches(lengths, options.batch_size, options.seed, progress.epoch)
+        if isinstance(rows, Stream):
+            order = rows.batches(options.batch_size, options.seed, progress.epoch)
+        else:
+            order = batches(list(rows["length"]), options.batch_size, options.seed, progress.epoch)
         model.train()
         started = time.perf_counter()
         epoch_loss = torch.tensor(progress.loss_sum, device=accelerator.device)
-        for batch in order[progress.step_in_epoch :]:
+        for batch in islice(order, progress.step_in_epoch, None):
             parts = share(batch, rank, world, options.gradient_accumulation_steps)
             passes = [task.collate(rows[part]) for part in parts]
             labels = [count_labels(inputs) for inputs in passes]
@@ -375,7 +380,7 @@ def _train(
             late, stop = agreed(accelerator, late, termination.asked)
             due = options.checkpointing_steps and progress.step % options.checkpointing_steps == 0
             # The end of an epoch has one in any case.
-            if (due or late or stop) and progress.step_in_epoch < len(order):
+            if (due or late or stop) and progress.step_in_epoch < steps_per_epoch:
                 progress.loss_sum = epoch_loss.item()
                 check_finite(progress.loss_sum, progress)
                 progress.seconds += time.perf_counter() - started

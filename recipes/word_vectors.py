@@ -3,10 +3,12 @@
 import time
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recipes.command_line import RecipeError
+from recipes.streaming import Stream
 from recipes.training import TrainingOptions
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.embeddings import WordVectors, load_word_vectors
@@ -39,11 +41,11 @@ def given(options: TrainingOptions) -> WordVectors | str | None:
 def start_vectors(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: list[list[int]],
+    rows: Dataset | Stream,
     vectors: WordVectors | str | None,
     options: TrainingOptions,
 ) -> float:
-    """Puts in what `given` has found, or word2vec of the rows' ids; the seconds that it took.
+    """Puts in what `given` has found, or word2vec of the rows' `input_ids`; the seconds that it took.
 
     Every process comes to the same vectors. A run that is resumed has them in its checkpoint.
     """
@@ -51,7 +53,11 @@ def start_vectors(
         return 0.0
     started = time.perf_counter()
     embeddings = model.get_input_embeddings()
-    table = word2vec(rows, embeddings, options.seed) if vectors == WORD2VEC else fill(embeddings, tokenizer, vectors)
+    table = (
+        word2vec(rows["input_ids"], embeddings, options.seed)
+        if vectors == WORD2VEC
+        else fill(embeddings, tokenizer, vectors)
+    )
     with torch.no_grad():
         embeddings.weight.copy_(table)
     return time.perf_counter() - started

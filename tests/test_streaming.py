@@ -1,0 +1,257 @@
+"""Streamed training: each row of the files once an epoch, in an order that seed and epoch decide; memory is flat."""
+
+import csv
+import json
+import math
+import os
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from reliability import note
+from safetensors.torch import load_file
+from small_task import Stopped, fresh_accelerator
+from test_hub import answered_here
+
+from recipes import data, imdb, streaming
+from recipes.command_line import RecipeError
+from recipes.data import DataError
+from recipes.made import make_reviews
+from recipes.streaming import Stream, Survey
+
+
+ROOT = Path(__file__).parents[1]
+WRITERS = {
+    "parquet": lambda rows, path: rows.to_parquet(path),
+    "csv": lambda rows, path: rows.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC),
+    "jsonl": lambda rows, path: rows.to_json(path),
+}
+
+
+def write(folder, suffix="parquet", names=("negative", "positive"), **splits):
+    folder.mkdir(exist_ok=True)
+    for split, rows in splits.items():
+        WRITERS[suffix](rows, folder / f"{split}.{suffix}")
+    if names and suffix != "parquet":
+        (folder / "labels.json").write_text(json.dumps(names))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def reviews():
+    """Made reviews, some with what a file's format could stumble over."""
+    splits = {split: rows.select(range(300)) for split, rows in make_reviews().items()}
+    strange = ['Quotes, "these", and\na line end', "", "NA", "café \U0001f600"]
+    odd = splits["train"].select(range(4)).remove_columns("text").add_column("text", strange)
+    return splits | {"train": data.concatenate_datasets([splits["train"], odd.cast(splits["train"].features)])}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_stream_has_the_rows_that_would_be_loaded(tmp_path, reviews, suffix):
+    folder = write(tmp_path / "mine", suffix, **reviews)
+    loaded, streamed = data.load("imdb", folder, seed=0), streaming.load("imdb", folder, seed=0)
+    assert (streamed.name, streamed.source, streamed.labels) == (loaded.name, loaded.source, loaded.labels)
+    for _ in range(2):  # a pass begins anew
+        assert list(streamed.read()) == list(loaded.splits["train"])
+    for split in ("validation", "test"):
+        assert streamed.splits[split].to_dict() == loaded.splits[split].to_dict()
+        assert streamed.splits[split].features == loaded.splits[split].features
+
+
+def test_without_a_validation_split_one_row_in_twenty_is_set_apart(tmp_path, reviews, monkeypatch):
+    rows = data.concatenate_datasets([reviews["train"]] * 10)
+    numbered = rows.remove_columns("text").add_column("text", [f"text {i}" for i in range(len(rows))])
+    folder = write(tmp_path / "mine", train=numbered.cast(rows.features), test=reviews["test"])
+    found = streaming.load("imdb", folder, seed=1)
+    validation, train = found.splits["validation"]["text"][:], [row["text"] for row in found.read()]
+    assert sorted(validation + train) == sorted(numbered["text"][:])
+    assert 100 < len(validation) < 210  # 3,040 rows: 152, give or take five times the root of that
+    assert validation != streaming.load("imdb", folder, seed=2).splits["validation"]["text"][:]
+    monkeypatch.setattr(streaming, "VALIDATION", 40)
+    capped = streaming.load("imdb", folder, seed=1)
+    assert capped.splits["validation"]["text"][:] == validation[:40]
+    assert len(list(capped.read())) == len(rows) - 40
+
+
+def a_stream(size, most=None):
+    rows = [{"text": "x" * random.Random(i).randrange(200), "label": i} for i in range(size)]
+    return Stream(lambda: iter(rows), most or size, lambda columns: columns)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 400, 401, 799, 800, 1203])
+def test_an_epoch_has_every_row_once_in_equal_batches(size, monkeypatch):
+    monkeypatch.setattr(streaming, "BUFFER", 100)
+    found = list(a_stream(size).batches(8, seed=0, epoch=0))
+    assert sorted(row["label"] for batch in found for row in batch) == list(range(size))
+    assert len(found) == math.ceil(size / 8)
+    assert min(map(len, found)) >= size // len(found)
+    if size >= 400:  # rows of like length stand together
+        spread = sum(max(map(length, batch)) - min(map(length, batch)) for batch in found) / len(found)
+        assert spread < 20
+
+
+def length(row):
+    return len(row["text"])
+
+
+def test_the_order_is_a_function_of_seed_and_epoch(monkeypatch):
+    monkeypatch.setattr(streaming, "BUFFER", 100)
+    stream = a_stream(900)
+    first = list(stream.batches(8, seed=0, epoch=0))
+    assert first == list(stream.batches(8, seed=0, epoch=0))
+    assert first != list(stream.batches(8, seed=1, epoch=0)) and first != list(stream.batches(8, seed=0, epoch=1))
+    # Neighbours in the file are not neighbours in a batch: it is sorted by class, say.
+    early = Counter(row["label"] < 450 for row in islice((row for batch in first for row in batch), 200, 400))
+    assert early[True] < 200
+    assert sorted(row["label"] for batch in a_stream(900, most=300).batches(8, 0, 0) for row in batch) == [*range(300)]
+
+
+def test_a_survey_counts_what_is_needed(reviews):
+    survey = Survey(iter(reviews["train"]), 100)
+    assert list(survey) == reviews["train"]["text"][:100] and survey.finish("here") == 100
+    assert Survey(iter(reviews["train"]), None).finish("here") == 304
+    with pytest.raises(DataError, match=r"The 10 rows of the train split \(here\) .* nothing to tell apart"):
+        Survey(({"text": "a", "label": 1} for _ in range(10)), None).finish("here")
+
+
+# ---- the recipe ----
+
+OPTIONS = {
+    "model": {"model_type": "rnnzoo-lstm", "embedding_size": 8, "hidden_size": 8, "classifier_dropout": 0.3},
+    "tokenizer": {"vocab_size": 300},
+    "batch_size": 16,
+    "num_train_epochs": 2,
+    "verify_rows": 10,
+    "num_threads": 1,
+    "checkpointing_steps": 5,
+    "streaming": True,
+}
+
+
+def flags(folder, dataset, **options):
+    given = {"output_dir": str(folder), "dataset": str(dataset), **OPTIONS, **options}
+    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
+
+
+def run(*given, **options):
+    fresh_accelerator()
+    return imdb.recipe(flags(*given, **options))
+
+
+@pytest.fixture(autouse=True)
+def served_here(monkeypatch):
+    monkeypatch.setattr(imdb, "answers", answered_here)
+
+
+def test_a_streamed_run_that_is_cut_off_goes_on_where_it_was(tmp_path, reviews, monkeypatch):
+    folder, collate, calls = write(tmp_path / "mine", **reviews), imdb.collate, []
+    whole = run(tmp_path / "whole", folder)
+    assert whole["dataset"]["splits"] == {"train": 304, "validation": 300, "test": 300}
+    assert [epoch["step"] for epoch in whole["history"]] == [19, 38]
+
+    def cut_off(tokenizer, rows):
+        calls.append(rows)
+        if len(calls) == 28:  # of them two are validation's: step 27 is in the second epoch
+            raise Stopped
+        return collate(tokenizer, rows)
+
+    monkeypatch.setattr(imdb, "collate", cut_off)
+    with pytest.raises(Stopped):
+        run(tmp_path / "parts", folder)
+    monkeypatch.setattr(imdb, "collate", collate)
+    resumed = run(tmp_path / "parts", folder, resume=True)
+    assert resumed["metrics"] == whole["metrics"]
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("parts", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_steps_decide_how_much_is_read(tmp_path, reviews):
+    results = run(tmp_path / "out", write(tmp_path / "mine", **reviews), max_train_steps=3)
+    assert results["dataset"]["splits"]["train"] == 48 and results["history"][-1]["step"] == 3
+    # A checkpoint needs no words, and the rows are counted all the same.
+    again = {"model": {}, "tokenizer": {}, "model_name_or_path": str(tmp_path / "out"), "max_train_steps": 4}
+    assert run(tmp_path / "on", tmp_path / "mine", **again)["dataset"]["splits"]["train"] == 64
+
+
+# ---- faults ----
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"text": None, "label": 0}, "Row 3 .* has the text None"),
+        ({"text": "a", "label": 2}, "Row 3 .* the label 2: .*2 classes: negative, positive"),
+        ({"text": "a", "label": True}, "Row 3 .* the label True"),
+        ({"label": 1}, "Row 3 .* has the text None"),
+        ("no row", "cannot be read at row 3: AttributeError"),
+        ('{"text": "cut', "cannot be read at a row: JSONDecodeError"),
+    ],
+    ids=str,
+)
+def test_a_row_that_is_wrong_is_named(tmp_path, reviews, row, says):
+    folder = Path(write(tmp_path / "mine", "jsonl", **reviews))
+    lines = (folder / "train.jsonl").read_text().splitlines()
+    lines[3] = row if isinstance(row, str) and row.startswith("{") else json.dumps(row)
+    (folder / "train.jsonl").write_text("\n".join(lines))
+    found = streaming.load("imdb", str(folder), seed=0)
+    with pytest.raises(DataError, match=rf"(?s){says}"):
+        list(found.read())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"dataset": "made"}, "dataset is made, and streaming true: the made set is in memory"),
+        ({"word_vectors": "word2vec"}, "word_vectors is word2vec, and streaming true"),
+        ({"validation_fraction": 0.1}, "validation_fraction is 0.1, and streaming true"),
+    ],
+)
+def test_what_needs_all_rows_is_refused(tmp_path, options, says):
+    with pytest.raises(RecipeError, match=says):
+        run(tmp_path / "out", options.pop("dataset", "nowhere"), **options)
+
+
+def test_a_folder_without_names_or_a_split_is_refused(tmp_path, reviews):
+    with pytest.raises(DataError, match="Nothing says which classes .* labels.json"):
+        streaming.load("imdb", write(tmp_path / "a", "jsonl", names=None, **reviews), seed=0)
+    with pytest.raises(DataError, match="has no train split"):
+        streaming.load("imdb", write(tmp_path / "b", test=reviews["test"]), seed=0)
+    with pytest.raises(DataError, match="holds no data set that can be read"):
+        streaming.load("imdb", write(tmp_path / "c"), seed=0)
+
+
+# ---- memory ----
+
+PEAK = """
+import resource
+import sys
+
+from recipes import imdb
+
+imdb.recipe(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_data(tmp_path):
+    peaks, splits = {}, make_reviews()
+    for copies in (5, 50):
+        train = data.concatenate_datasets([splits["train"]] * copies)
+        folder = write(tmp_path / f"times-{copies}", **splits | {"train": train})
+        given = flags(tmp_path / f"out-{copies}", folder, num_train_epochs=1, batch_size=256)
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, *given],
+            cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        peaks[len(train)] = int(re.findall(r"^\d+$", done.stdout, re.MULTILINE)[-1]) / 1024
+    (few, small), (many, large) = peaks.items()
+    assert large < 1.05 * small
+    note("peak memory of a streamed run", f"{few:,} rows: {small:.0f} MiB; {many:,} rows: {large:.0f} MiB")
