@@ -140,9 +140,9 @@ def test_a_long_text_in_windows(tokenizer):
 
 
 def test_the_windows_of_a_batch_are_padded_to_one_length(tokenizer):
-    texts, cut = ["Ada did visit the office", "London"], {"truncation": True, "max_length": 2}
-    for given, count in (texts[0], 3), (texts, 4):
-        parts = tokenizer(given, **cut, padding=True, return_overflowing_tokens=True, return_tensors="pt")
+    long, cut = "Ada did visit the office", {"truncation": True, "max_length": 2}
+    for text, count in (long, 3), ([long, "London"], 4):
+        parts = tokenizer(text, **cut, padding=True, return_overflowing_tokens=True, return_tensors="pt")
         assert parts["input_ids"].shape == parts["attention_mask"].shape == (count, 2)
         assert parts["character_ids"].shape == (count, 2, 6)
 
@@ -299,7 +299,7 @@ def test_what_makes_no_tokenizer():
 
 
 @pytest.mark.parametrize(
-    ("given", "split"),
+    ("texts", "split"),
     [
         (("a", "b"), False),
         ((["a"], ["b"]), False),
@@ -308,6 +308,6 @@ def test_what_makes_no_tokenizer():
         (([(["a"], ["b"])],), True),
     ],
 )
-def test_a_pair_of_texts_is_refused(tokenizer, given, split):
+def test_a_pair_of_texts_is_refused(tokenizer, texts, split):
     with pytest.raises(ValueError, match="one text at a time"):
-        tokenizer(*given, is_split_into_words=split)
+        tokenizer(*texts, is_split_into_words=split)
