@@ -1,7 +1,7 @@
 # The commands of the README; all of them use .venv, which the first one makes.
 PYTHON ?= python3
 
-.PHONY: help demo test test-slow report eval-zoo lint style
+.PHONY: help demo test test-slow test-transformers report eval-zoo lint style
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -19,6 +19,9 @@ test: .venv/installed  ## the default test suite, offline
 
 test-slow: .venv/installed  ## the long tests, which write tests/RELIABILITY.md
 	@.venv/bin/python -m pytest -q -m 'slow and not gpu'
+
+test-transformers: .venv/installed  ## transformers' own common tests on every class, which write tests/TRANSFORMERS.md
+	@.venv/bin/python -m tests.transformers_common
 
 report: .venv/installed  ## tables, pictures and cards, from the results.json files that are committed
 	@.venv/bin/python -m recipes.report

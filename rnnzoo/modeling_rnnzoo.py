@@ -297,23 +297,26 @@ class RecurrentModel(RecurrentPreTrainedModel):
             x = torch.cat([x, self.character_encoder(rows.pack(character_ids)).to(x.dtype)], dim=2)
         x = locked_dropout(x, self.config.embedding_dropout, self.training)
 
-        outputs, finals = [x], []
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        hidden_states, finals = [], []
         for states, layer in zip(self._states_by_layer(initial_state, x), self.layers, strict=True):
-            x = x if len(outputs) == 1 else locked_dropout(x, self.config.hidden_dropout, self.training)
-            x, final = layer(x, rows, states)
-            outputs.append(x)
+            if output_hidden_states:
+                # The layer reads what is returned, so that gradients reach it.
+                hidden_states.append(rows.unpack(x))
+                x = rows.pack(hidden_states[-1])
+            x = locked_dropout(x, self.config.hidden_dropout, self.training) if finals else x
+            x, *final = layer(x, rows, *states)
             finals.append(final)
 
         finals = finals or [(x.new_zeros(x.shape[0], 0, self.config.hidden_size),) * self.cell.num_states]
         final_state = RecurrentState(*(torch.cat(parts, dim=1) for parts in zip(*finals, strict=True)))
         y = rows.unpack(x)
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
         return RecurrentModelOutput(
             last_hidden_state=y,
             pooler_output=None if self.pooler is None else self.pooler(y, final_state.h, real),
             final_state=final_state,
-            hidden_states=(*(rows.unpack(out) for out in outputs[:-1]), y) if output_hidden_states else None,
+            hidden_states=(*hidden_states, y) if output_hidden_states else None,
         )
 
     def _states_by_layer(self, state: RecurrentState | None, x: Tensor) -> list[tuple[Tensor, ...]]:

@@ -174,14 +174,15 @@ class RecurrentLayer(GradientCheckpointingLayer):
             self.backward_direction = RecurrentDirection(cell, input_size, hidden_size, dropout)
         self.bidirectional = bidirectional
 
-    def forward(self, x: Tensor, rows: Rows, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x [B, T, I] packed, state one [B, D, H] per tensor -> outputs [B, T, D·H] packed, final state."""
+    # Flat, coming and going: reentrant checkpointing loses the gradients of tensors that stand in a tuple.
+    def forward(self, x: Tensor, rows: Rows, *state: Tensor) -> tuple[Tensor, ...]:
+        """x [B, T, I] packed, state one [B, D, H] per tensor -> outputs [B, T, D·H] packed, then the final state."""
         y, final = self.forward_direction(x, rows, tuple(part[:, 0] for part in state))
         if not self.bidirectional:
-            return y, tuple(part[:, None] for part in final)
+            return y, *(part[:, None] for part in final)
         y_back, final_back = self.backward_direction(rows.flip(x), rows, tuple(part[:, 1] for part in state))
         y = torch.cat([y, rows.flip(y_back)], dim=2)
-        return y, tuple(torch.stack(parts, dim=1) for parts in zip(final, final_back, strict=True))
+        return y, *(torch.stack(parts, dim=1) for parts in zip(final, final_back, strict=True))
 
 
 def run_fused(

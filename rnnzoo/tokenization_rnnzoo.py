@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Literal, get_args
 
 import numpy as np
@@ -207,13 +208,15 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
         return found
 
     def _encode_plus(self, text, text_pair=None, *, return_tensors=None, is_split_into_words=False, **kwargs):
-        if text_pair is not None:
-            raise ValueError("A tagger reads one text at a time: text_pair must be left out.")
-        found = super()._encode_plus(text, is_split_into_words=is_split_into_words, **kwargs)
         batched = isinstance(text, list | tuple)
         if is_split_into_words:
             batched = batched and bool(text) and isinstance(text[0], list | tuple)
         texts = text if batched else [text]
+        # A pair also comes as a tuple among the texts.
+        parts = chain.from_iterable(texts) if is_split_into_words else texts
+        if text_pair is not None or any(isinstance(part, list | tuple) for part in parts):
+            raise ValueError("A tagger reads one text at a time: give it no pairs, and leave text_pair out.")
+        found = super()._encode_plus(text, is_split_into_words=is_split_into_words, **kwargs)
         flat = not batched and "overflow_to_sample_mapping" not in found
         if self.word_length:
             rows = found.get("overflow_to_sample_mapping", range(len(texts)))

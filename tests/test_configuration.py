@@ -112,6 +112,25 @@ def test_json_gives_back_what_was_saved(config_class, tmp_path):
     }, "what is derived from other fields is not stored"
 
 
+def test_keeps_what_all_configurations_of_transformers_have(config_class, tmp_path):
+    given = {
+        "architectures": ["Some"],
+        "output_hidden_states": True,
+        "return_dict": False,
+        "dtype": "float16",
+        "chunk_size_feed_forward": 5,
+        "is_encoder_decoder": True,
+        "id2label": {0: "bad", 1: "good", 2: "unknown"},
+        "label2id": {"bad": 0, "good": 1, "unknown": 2},
+        "problem_type": "multi_label_classification",
+    }
+    config = config_class(**given)
+    config.save_pretrained(tmp_path)
+    for kept in config, AutoConfig.from_pretrained(tmp_path):
+        found = {name: getattr(kept, name) for name in given}
+        assert found | {"dtype": str(kept.dtype).removeprefix("torch.")} == given
+
+
 def test_output_is_as_wide_as_its_directions(config_class):
     config = config_class(hidden_size=7, bidirectional=True)
     assert (config.num_directions, config.output_size) == (2, 14)

@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
-from rnnzoo import FAMILIES
+from rnnzoo import FAMILIES, RecurrentState
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.recurrence_rnnzoo import RecurrentDirection, RecurrentLayer
 
@@ -357,7 +357,8 @@ def test_loss(classifier, problem, given, ids, mask):
 
 # The new name is not in every version of transformers that we support.
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
-def test_gradient_checkpointing_changes_nothing(head, ids, mask):
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_gradient_checkpointing_changes_nothing(head, ids, mask, use_reentrant):
     dropouts = dict.fromkeys(("embedding_dropout", "hidden_dropout", "recurrent_dropout"), 0.3)
     model = head.model(num_hidden_layers=2, **dropouts).train()
     calls = []
@@ -366,10 +367,27 @@ def test_gradient_checkpointing_changes_nothing(head, ids, mask):
             module.forward_direction.register_forward_pre_hook(lambda *_: calls.append(1))
     torch.manual_seed(3)
     expected = slopes(model, ids, attention_mask=mask)
-    model.gradient_checkpointing_enable()
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
     torch.manual_seed(3)
     torch.testing.assert_close(slopes(model, ids, attention_mask=mask), expected, **close)
     assert len(calls) == 2 + 4, "each layer is run again in the backward pass"
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_gradient_checkpointing_reaches_the_initial_state(variant, ids, mask, use_reentrant):
+    model = variant.model(num_hidden_layers=2).train()
+    final_state = model(ids, attention_mask=mask).final_state
+
+    def of_start():
+        start = RecurrentState(*(part.detach().requires_grad_() for part in final_state.values()))
+        score(model(ids, attention_mask=mask, initial_state=start)).backward()
+        return [part.grad for part in start.values()]
+
+    expected = of_start()
+    assert all(slope.any() for slope in expected)
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    torch.testing.assert_close(of_start(), expected, **close)
 
 
 def test_trainer_takes_a_step_and_evaluates(classifier, tokenizer, texts, tmp_path):
@@ -434,6 +452,17 @@ def test_hidden_states_are_the_words_and_every_layer(head, ids, mask):
     assert model(ids).hidden_states is None
     model.config.output_hidden_states = True
     assert len(model(ids).hidden_states) == 3
+
+
+def test_gradients_reach_hidden_states(head, ids, mask):
+    model = head.model(num_hidden_layers=2)
+    x = model.get_input_embeddings()(ids).detach().requires_grad_()
+    out = model(inputs_embeds=x, attention_mask=mask, output_hidden_states=True)
+    words, first, _ = out.hidden_states
+    of_input, of_words, of_first = torch.autograd.grad(out[0].sum(), [x, words, first])
+    torch.testing.assert_close(of_words, of_input)
+    for slope in of_words, of_first:
+        assert torch.equal(slope.any(-1), mask.bool())
 
 
 def test_a_tuple_on_request(head, ids):

@@ -139,6 +139,14 @@ def test_a_long_text_in_windows(tokenizer):
     assert sum(parts["character_ids"], []) == whole["character_ids"]
 
 
+def test_the_windows_of_a_batch_are_padded_to_one_length(tokenizer):
+    long, cut = "Ada did visit the office", {"truncation": True, "max_length": 2}
+    for text, count in (long, 3), ([long, "London"], 4):
+        parts = tokenizer(text, **cut, padding=True, return_overflowing_tokens=True, return_tensors="pt")
+        assert parts["input_ids"].shape == parts["attention_mask"].shape == (count, 2)
+        assert parts["character_ids"].shape == (count, 2, 6)
+
+
 # ---- models ----
 
 
@@ -288,5 +296,18 @@ def test_what_makes_no_tokenizer():
         train_tagger_tokenizer([[]], vocab_size=9)
     with pytest.raises(ValueError, match="vocab_size=3 and min_count=2 leave no word"):
         train_tagger_tokenizer(SENTENCES, vocab_size=3)
+
+
+@pytest.mark.parametrize(
+    ("texts", "split"),
+    [
+        (("a", "b"), False),
+        ((["a"], ["b"]), False),
+        (([("a", "b")],), False),
+        (([["a", "b"]],), False),
+        (([(["a"], ["b"])],), True),
+    ],
+)
+def test_a_pair_of_texts_is_refused(tokenizer, texts, split):
     with pytest.raises(ValueError, match="one text at a time"):
-        rnnzoo.train_tagger_tokenizer(SENTENCES, vocab_size=9)("a", "b")
+        tokenizer(*texts, is_split_into_words=split)
