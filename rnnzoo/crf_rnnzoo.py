@@ -183,17 +183,15 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
     # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
     # as many positions at once as stay in a core's cache.
     candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // max(1, steps.numel()))), C, C, B)
-    best = scores.new_empty(len(candidates), 1, C, B)
+    best = scores.new_empty(len(candidates), C, B)
     number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
-    hugely = torch.finfo(steps.dtype).max
     each = zip(states[:, :, None].unbind(0), states[1:].unbind(0), strict=False)
     for some in pointers.split(len(candidates)):
         for candidate, largest, (before, state) in zip(candidates.unbind(0), best.unbind(0), each, strict=False):
             torch.add(before, steps, out=candidate)
-            state.add_(torch.amax(candidate, 0, keepdim=True, out=largest)[0])
-        # The best become their number, all others hugely negative.
-        found = candidates[: len(some)].sub_(best[: len(some)])
-        some.copy_(torch.add(number, found, alpha=hugely, out=found).amax(1).nan_to_num_())
+            state.add_(torch.amax(candidate, 0, out=largest))
+        # Where a candidate is the best it becomes its number, elsewhere 0; NaN is nowhere the best.
+        some.copy_(candidates[: len(some)].eq_(best[: len(some), None]).mul_(number).amax(1))
     return states[-1:], pointers.unbind(0)
 
 
@@ -211,8 +209,8 @@ def _n_best_of_each_tag(scores: Tensor, steps: Tensor, n: int) -> tuple[Tensor, 
 
 
 class _Lattice:
-    """Sums over all paths, [P, C + 1, B]: `before` has the weight of all ways to a tag, `after` that of all ways on
-    from it, the tag's own in both; both add up to 1 in each position. `log_partition` [B] is log Z.
+    """Sums over all paths, [P, C + 1, B]: `before` has the weight of all ways to a tag, its own included, and `after`
+    that of all ways on from it, each up to a factor a position and row. `log_partition` [B] is log Z.
     """
 
     def __init__(self, emissions: Tensor, steps: Tensor, positions: _Positions):
@@ -225,7 +223,9 @@ class _Lattice:
         weights = table[1:, :-1]
         weights.copy_(emissions.flatten(0, 1).T)
         largest = weights.amax(0)
-        weights.sub_(largest).clamp_(min=FLOOR).exp_()
+        weights.sub_(largest).clamp_(min=FLOOR)
+        lowest = weights.amin() if weights.numel() else weights.sum()
+        weights.exp_()
         table[OUTSIDE, -1] = 1
         both = torch.stack([positions.source, positions.source.flip(0)], dim=1)
         states = torch.empty(P, 2, C + 1, B, dtype=dtype, device=emissions.device)
@@ -238,33 +238,34 @@ class _Lattice:
         for kind in (self.steps[OUTSIDE, 1:], self.steps[1:, 1:], self.steps[1:, OUTSIDE]):
             best.append(kind.max())
             kind.sub_(best[-1])
-        self.steps = self.steps.clamp_(min=FLOOR).exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
+        lowest = lowest + self.steps.clamp_(min=FLOOR).amin()
+        self.steps = self.steps.exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
         first, between, last = best
         lengths = positions.lengths
         scales = largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
         scales += (first + last) * (lengths > 0) + between * (lengths - 1).clamp(min=0)
 
+        # What a step can cost or gain at most, in nats. After so many steps sums are scaled: then what leads to a tag,
+        # times what leads on, stays in the range of numbers, even where the ways to it and on from it shun each other.
+        most = max(1.0, math.log(C + 1), -lowest.item())
+        every = max(1, int((-math.log(torch.finfo(dtype).tiny) - most) / (2 * most)))
         matrices = torch.stack([self.steps.T, self.steps])
-        # A step costs at most the floor twice, its own and the token's: so many do not leave the range of numbers.
-        every = max(1, int(math.log(torch.finfo(dtype).tiny) / (2 * FLOOR)))
-        reached, each = torch.empty_like(states[0]), states.unbind(0)
-        for p, (before, state) in enumerate(zip(each, each[1:], strict=False)):
-            if p % every == 0:
-                before = before / before.sum(1, keepdim=True)
-            state.mul_(torch.bmm(matrices, before, out=reached))
-        sums = states.sum(2, keepdim=True)
-        states.div_(sums)
-        self.before, self.after = states[:, 0], states[:, 1].flip(0)
-        earlier = sums[:-1, 0].clone()
-        earlier[::every] = 1
-        self.growth = sums[1:, 0] / earlier  # [P - 1, 1, B], by how much each step lets the sum of `before` grow
-        self.log_partition = (scales + self.growth.log().sum((0, 1))).to(self.dtype)
+        reached, each = torch.empty_like(states), states.unbind(0)
+        reached[0] = 1
+        self.scale = torch.ones(P - 1, 1, B, dtype=dtype, device=states.device)  # of `before`, ahead of each step
+        for p, (before, state, ways) in enumerate(zip(each, each[1:], reached[1:].unbind(0), strict=False)):
+            if p and p % every == 0:
+                sums = before.sum(1, keepdim=True)
+                before = before / sums
+                self.scale[p] = sums[0]
+            state.mul_(torch.bmm(matrices, before, out=ways))
+        self.before, self.after = states[:, 0], reached[:, 1].flip(0)
+        self.log_partition = (scales + states[-1, 0].sum(0).log() + self.scale.log().sum((0, 1))).to(self.dtype)
 
     @cached_property
     def joint(self) -> tuple[Tensor, Tensor]:
         """What the tags of the positions from 1 on weigh, [P - 1, C + 1, B], and their sums, [P - 1, 1, B]."""
-        # The tag's own weight counts once; where it is 0, all is.
-        joint = (self.before[1:] * self.after[1:]).div_(self.weights[1:].clamp(min=math.exp(FLOOR)))
+        joint = self.before[1:] * self.after[1:]
         return joint, joint.sum(1, keepdim=True)
 
     def marginals(self) -> Tensor:
@@ -277,8 +278,9 @@ class _Lattice:
 
     def expected_steps(self, weight: Tensor) -> Tensor:
         """How often each step is expected, summed over the rows with a weight each: [B] -> [C + 1, C + 1]."""
-        share = self.before[:-1] * (weight / (self.joint[1] * self.growth))
-        return (self.steps * torch.bmm(share, self.after[1:].transpose(1, 2)).sum(0)).to(self.dtype)
+        share = self.before[:-1] * (weight / (self.joint[1] * self.scale))
+        ways = self.after[1:] * self.weights[1:]
+        return (self.steps * torch.bmm(share, ways.transpose(1, 2)).sum(0)).to(self.dtype)
 
 
 class _LogLikelihood(torch.autograd.Function):
