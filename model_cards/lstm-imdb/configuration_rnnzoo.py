@@ -1,0 +1,144 @@
+"""Configurations of the four recurrent families; does not import torch."""
+
+# No `from __future__ import annotations` here: as strings, the types below would no longer be checked.
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class RecurrentConfig(PreTrainedConfig):
+    """What the four families share. Every field is checked: its type at once, its range on construction and saving.
+
+    Args:
+        vocab_size: rows of the embedding, special tokens included.
+        embedding_size: width of a word vector.
+        hidden_size: width of the state, per direction; outputs are twice as wide with two directions.
+        num_hidden_layers: recurrent layers on top of each other; 0 leaves a bag of words, the pooled word vectors.
+        bidirectional: read each row in both directions.
+        embedding_dropout, hidden_dropout: dropped features of the word vectors, and of what goes from layer to layer;
+            one mask per row for all its words (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        recurrent_dropout: dropped features of the state on its way to the next word. The mask is one per batch (it
+            is applied to the weights, which keeps the fused kernels), where Keras draws one per row.
+        classifier_dropout: dropout before the classifier.
+        pooling: how a row becomes one vector. `last`: the forward state at the last word and the backward state at
+            the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
+        use_crf: a token classifier scores whole paths of tags, with a conditional random field.
+        character_size: width of what the letters of each word add to its vector; 0: they are not read.
+        character_embedding_size: width of a letter's vector.
+        character_vocab_size: rows of the letters' embedding, those for padding (0) and unknown letters (1) included.
+        window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
+        tie_word_embeddings: a language model's output layer shares the embedding's weights.
+
+    Raises:
+        huggingface_hub.errors.StrictDataclassError: a value of the wrong type or out of range.
+    """
+
+    # A state is laid out by direction and is no prediction, and what a CRF returns is in its logits: Trainer must not
+    # gather them.
+    keys_to_ignore_at_inference = ["final_state", "emissions", "tags", "marginals"]
+
+    vocab_size: int = 10_000
+    embedding_size: int = 128
+    hidden_size: int = 128
+    num_hidden_layers: int = 1
+    bidirectional: bool = False
+    embedding_dropout: float | int = 0.0
+    hidden_dropout: float | int = 0.0
+    recurrent_dropout: float | int = 0.0
+    classifier_dropout: float | int = 0.0
+    pooling: Literal["last", "mean", "max", "concat", "attention"] = "last"
+    window: int | None = None
+    use_crf: bool = False
+    character_size: int = 0
+    character_embedding_size: int = 30
+    character_vocab_size: int = 100
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = 1
+    eos_token_id: int | None = None
+    unk_token_id: int | None = 2
+    tie_word_embeddings: bool = False
+
+    @property
+    def num_directions(self) -> int:
+        """Two when every row is read in both directions, else one."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """Width of `last_hidden_state`: `hidden_size` times the number of directions, or that of the word vectors."""
+        return self.hidden_size * self.num_directions if self.num_hidden_layers else self.input_size
+
+    @property
+    def input_size(self) -> int:
+        """Width of what the first layer reads: a word's vector and what its letters add."""
+        return self.embedding_size + self.character_size
+
+    def validate_sizes(self):
+        """Sizes are at least one, but there may be no layers and no letters."""
+        sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window")
+        for name in (*sizes, "character_size", "character_embedding_size", "character_vocab_size"):
+            value, smallest = getattr(self, name), int(name not in ("num_hidden_layers", "character_size"))
+            if value is not None and value < smallest:
+                raise ValueError(f"{name}={value!r} must be at least {smallest}.")
+        if self.num_hidden_layers == 0 and self.pooling in ("last", "concat"):
+            raise ValueError(
+                f"pooling={self.pooling!r} needs the last state of a layer, and there is none with "
+                "num_hidden_layers=0: choose mean, max or attention."
+            )
+
+    def validate_dropouts(self):
+        """A dropout is a share of features: 0 <= p < 1 (at 1 nothing would be left to learn from)."""
+        for name in ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}={value!r} must be at least 0 and below 1.")
+
+    def validate_token_ids(self):
+        """Special tokens have a row in the embedding."""
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < self.vocab_size:
+                raise ValueError(
+                    f"{name}={value!r} has no row in an embedding of vocab_size={self.vocab_size}: "
+                    f"choose an id from 0 to {self.vocab_size - 1}, or None."
+                )
+
+
+@strict
+class RNNConfig(RecurrentConfig):
+    """Elman network (Elman 1990): one tanh layer that feeds back on itself."""
+
+    model_type = "rnnzoo-rnn"
+
+
+@strict
+class BiRNNConfig(RecurrentConfig):
+    """Bidirectional Elman network (Schuster & Paliwal 1997); `bidirectional=False` is refused."""
+
+    model_type = "rnnzoo-birnn"
+
+    bidirectional: bool = True
+
+    def validate_direction(self):
+        """A BiRNN with one direction is an RNN, and should say so."""
+        if self.bidirectional is not True:
+            raise ValueError("bidirectional=False makes a BiRNNConfig an RNN: use RNNConfig instead.")
+
+
+@strict
+class LSTMConfig(RecurrentConfig):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997); `bidirectional=True` makes a BiLSTM."""
+
+    model_type = "rnnzoo-lstm"
+
+
+@strict
+class GRUConfig(RecurrentConfig):
+    """Gated recurrent unit (Cho et al. 2014); `bidirectional=True` makes a BiGRU."""
+
+    model_type = "rnnzoo-gru"
+
+
+__all__ = ["BiRNNConfig", "GRUConfig", "LSTMConfig", "RNNConfig", "RecurrentConfig"]
