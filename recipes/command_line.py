@@ -96,6 +96,12 @@ class _Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: ClassVar[dict] = {}
 
+    def compose_node(self, parent, index):
+        """Refuses `*name`: ten lines of them can stand for more than any memory holds."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"*{self.peek_event().anchor} stands for something else: write that out")
+        return super().compose_node(parent, index)
+
 
 for _kind, _form in {
     "null": r"null|~|",
@@ -109,8 +115,10 @@ for _kind, _form in {
 def _yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError(f"{where} is not valid YAML: {' '.join(str(error).split())}.") from None
+    # What PyYAML raises is not always its own: a KeyError for `!!bool x`, a RecursionError for a thousand brackets.
+    except Exception as error:
+        named = "" if isinstance(error, yaml.YAMLError | ValueError) else f"{type(error).__name__}: "
+        raise RecipeError(f"{where} is not valid YAML: {named}{' '.join(str(error).split())}.") from None
 
 
 def _put(options: type, values: dict[str, Any], key: str, value: Any, source: str) -> None:
@@ -123,7 +131,8 @@ def _put(options: type, values: dict[str, Any], key: str, value: Any, source: st
         value = {inner: value}
     if expected is dict:
         if not isinstance(value, dict):
-            raise RecipeError(f"{name} is {value!r} in {source}: it takes a mapping, `--{name}.KEY VALUE` as a flag.")
+            shown = f"{value!r:.60}"
+            raise RecipeError(f"{name} is {shown} in {source}: it takes a mapping, `--{name}.KEY VALUE` as a flag.")
         values[name] = {**values.get(name, {}), **value}
         return
     if dot:
@@ -134,21 +143,21 @@ def _put(options: type, values: dict[str, Any], key: str, value: Any, source: st
 def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
     kinds = get_args(expected) or (expected,)
     if float in kinds and type(value) is int:
-        return float(value)
+        return float(str(value))  # of what is too large, infinity and no OverflowError
     if str in kinds and type(value) in (int, float):  # a folder called 7 is still a folder
         return str(value)
     # `type() is` and not isinstance: True is an int to Python, but no seed.
     if any(type(value) is kind for kind in kinds) or (value is None and type(None) in kinds):
         return value
     names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
-    raise RecipeError(f"{name} is {value!r} ({type(value).__name__}) in {source}: it takes {names}.")
+    raise RecipeError(f"{name} is {value!r:.60} ({type(value).__name__}) in {source}: it takes {names}.")
 
 
 def unknown(key: str, known: set[str], source: str) -> str:
     """The error for a name that is none of `known`, naming the nearest one."""
     nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.4)
     guess = f"Did you mean {nearest[0]!r}? " if nearest else ""
-    return f"{key!r} in {source} is not an option. {guess}There are: {', '.join(sorted(known))}."
+    return f"{key!r:.60} in {source} is not an option. {guess}There are: {', '.join(sorted(known))}."
 
 
 def main(recipe: Callable[[list[str] | None], Any]) -> None:

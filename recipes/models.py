@@ -57,9 +57,9 @@ class ModelOptions(TrainingOptions):
             raise RecipeError(NO_MAX_LENGTH)
         fields = dict(self.model)
         model_type = fields.pop("model_type", None)
-        if model_type not in CONFIGS:
+        if model_type not in list(CONFIGS):  # a YAML's list has no hash
             raise RecipeError(
-                f"model.model_type is {model_type!r}: choose {', '.join(CONFIGS)}, or give --model_name_or_path."
+                f"model.model_type is {model_type!r:.60}: choose {', '.join(CONFIGS)}, or give --model_name_or_path."
             )
         parameters = inspect.signature(self.train_tokenizer).parameters
         choices = set(parameters) - {next(iter(parameters)), "model_max_length", "also"}

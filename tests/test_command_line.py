@@ -108,6 +108,10 @@ def test_mappings_merge_key_by_key(config):
         ("- seed", "holds list, not a mapping"),
         ("", "holds NoneType, not a mapping"),
         ("seed: [1", "some.yaml is not valid YAML"),
+        ("seed: !!bool x", "some.yaml is not valid YAML: KeyError: 'x'"),
+        ("[" * 5000, "some.yaml is not valid YAML: RecursionError"),
+        ("model: &a {x: 1}\ntokenizer: *a", r"some.yaml is not valid YAML: \*a stands for something else"),
+        ("model: 3" + "0" * 2000, "model is 30{1,59} in"),
         ("seed: 2026-13-45", "some.yaml is not valid YAML|seed is '2026-13-45'"),
     ],
 )

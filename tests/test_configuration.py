@@ -52,6 +52,22 @@ def test_refuses_a_wrong_value_and_names_it(config_class, name, value):
     assert str(value) in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name in SIZES for value in (2**31, 2**70)]
+    + [("num_hidden_layers", 1001)]
+    + [("num_labels", value) for value in (0, "two", None, 10**9)]
+    + [("id2label", value) for value in ([], {}, {5: "x"}, {0: None}, {"a": "x"})]
+    + [("problem_type", "x"), ("dtype", 3), ("dtype", "float99"), ("dtype", "load")],
+    ids=str,
+)
+def test_refuses_what_would_fail_later_or_fill_the_memory(config_class, name, value):
+    with pytest.raises((StrictDataclassError, ValueError)) as refusal:
+        config_class(**{name: value})
+    # What transformers says of a wrong value need not have the field's name.
+    assert str(refusal.value).partition(name)[1] or "wrong value" in str(refusal.value)
+
+
 def test_refuses_a_wrong_type_later(config_class):
     with pytest.raises(StrictDataclassError, match="hidden_size.*'64'"):
         config_class().hidden_size = "64"

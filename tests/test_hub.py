@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import pickle
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -17,13 +19,20 @@ from hub_server import READS, WRITES, Hub
 from huggingface_hub import HfApi, ModelCard, close_session, constants, hf_api
 from huggingface_hub.errors import HfHubHTTPError
 from small_task import SmallTask, Stopped, fresh_accelerator, trained
-from transformers import AutoModelForSequenceClassification, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    pipeline,
+)
 from transformers.utils import hub as transformers_hub
 
 import rnnzoo
 from recipes import imdb, ner, report, training
-from recipes.command_line import RecipeError
+from recipes.command_line import RecipeError, parse
 from recipes.made import make_reviews
+from recipes.models import build
 
 
 # huggingface_hub's own, of its way to upload a file without hf_xet.
@@ -487,6 +496,41 @@ def test_nor_from_the_hub(hub, pickled):
     HfApi().create_repo("you/model")
     hub.repositories["you/model"].commit("main", files_of(folder))
     refused("you/model does not appear to have a file named model.safetensors", "you/model")
+
+
+USUAL_NAMES = [
+    *("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.bin", "model.pt", "model.pth", "model.ckpt"),
+    *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth"),
+    *("random_states_0.pkl", "custom_checkpoint_0.pkl", "adapter_model.bin", "tf_model.h5", "flax_model.msgpack"),
+    *("tokenizer.pkl", "vocab.pkl", "vocab.bin", "config.pkl", "data.pkl", "archive/data.pkl"),
+]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_pickles_beside_good_weights_stay_unread(published, tmp_path, name):
+    folder = tmp_path / "folder"
+    shutil.copytree(published[1][name], folder)
+    for number, pickled in enumerate(USUAL_NAMES):
+        (folder / pickled).parent.mkdir(exist_ok=True)
+        if number % 2:
+            torch.save(Code(tmp_path / "it ran"), folder / pickled)
+        else:
+            (folder / pickled).write_bytes(pickle.dumps(Code(tmp_path / "it ran")))
+    index = {"metadata": {}, "weight_map": dict.fromkeys(classifier().state_dict(), "pytorch_model.bin")}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+    opened, watching = [], [True]
+    sys.addaudithook(lambda event, args: event == "open" and watching and opened.append(str(args[0])))  # for good
+    ask = pipeline(TASKS[name], model=str(folder))
+    ask("a film")
+    for auto in (AutoConfig, AutoTokenizer, AutoModel, *rnnzoo.FAMILIES["LSTM"].models):
+        assert auto.from_pretrained(folder)
+    kind = imdb.ImdbOptions if name == "you/classifier" else ner.NerOptions
+    labels = list(ask.model.config.id2label.values())
+    assert build(parse(kind, ["--model_name_or_path", str(folder)]), labels, [])
+    watching.clear()
+    assert str(folder / "config.json") in opened and not {str(folder / part) for part in USUAL_NAMES} & set(opened)
+    assert not (tmp_path / "it ran").exists()
 
 
 # ---- fresh processes ----

@@ -379,6 +379,9 @@ def refused(tmp_path, reviews, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"model": {"model_type": ["rnnzoo-lstm"]}}, "model_type is .'rnnzoo-lstm'.: choose rnnzoo-rnn"),
+        ({"tokenizer": {"vocab_size": 10**30}}, "vocab_size=1000.* is more than"),
+        ({"learning_rate": 10**400}, "learning_rate is inf: it must lie between"),
         ({"model": {}}, "model_type is None: choose rnnzoo-rnn, rnnzoo-birnn, rnnzoo-lstm, rnnzoo-gru"),
         ({"model": MODEL | {"model_type": "lstm"}}, "model_type is 'lstm': choose"),
         ({"model": MODEL | {"hiden_size": 3}}, "'hiden_size' in model is not an option. Did you mean 'hidden_size'"),

@@ -290,6 +290,17 @@ def test_a_weight_that_a_checkpoint_lacks_starts_as_promised(head, tmp_path):
         torch.testing.assert_close(loaded, rest, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_not_loaded(head, tmp_path, number):
+    head.model().save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = sorted(weights)[-1]
+    weights[name].view(-1)[-1] = number
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(OSError, match=f"The weights of .* are damaged .{name} has numbers that are not finite.*load"):
+        head.auto.from_pretrained(tmp_path)
+
+
 def test_backbone_and_classifier_load_each_other(classifier, tmp_path, ids):
     model = classifier.model(pooling="attention")
     model.save_pretrained(tmp_path / "classifier")

@@ -176,6 +176,31 @@ def test_a_saved_tagger_comes_back(tagger, tokenizer, tmp_path):
     assert dict(again("Ada did")) == dict(tokenizer("Ada did"))
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new", "says"),
+    [
+        ("tokenizer.json", '"WordPiece"', '"Wor', "JSONDecodeError"),
+        ("tokenizer.json", '"WordPiece"', '"Word"', "Exception: data did not match any variant"),
+        ("tokenizer_config.json", '"word_length": 6', '"word_length": "x"', "word_length='x'"),
+        ("tokenizer_config.json", '"word_length": 6', '"word_length": 9999999999', "word_length=9999999999"),
+        ("tokenizer_config.json", '"letters"', '"lettres"', "letters=None"),
+    ],
+)
+def test_a_damaged_tokenizer_is_not_loaded(tokenizer, tmp_path, file, old, new, says):
+    tokenizer.save_pretrained(tmp_path)
+    text = (tmp_path / file).read_text()
+    assert old in text
+    (tmp_path / file).write_text(text.replace(old, new))
+    with pytest.raises(OSError, match=f"The tokenizer of .* cannot be loaded .*{says}.*force_download=True"):
+        AutoTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("word_length", [-1, 1001, 2.0])
+def test_a_word_shows_so_many_letters(word_length):
+    with pytest.raises(ValueError, match=f"word_length={word_length} must be an int from 0 to 1000"):
+        train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=word_length)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_pipelines_agree_whatever_the_strategy(tagger, tokenizer, batch_size):
     texts = ["", "Mr. O'Neill of AT&T didn't visit London!", "e\u0301te\u0301 İstanbul \U0001f600", "x" * 99]

@@ -215,6 +215,7 @@ def test_a_generator_is_read_once_and_not_kept():
     [
         (["a"], {"vocab_size": 3}, ValueError, "at least 4"),
         (["a"], {"vocab_size": 4, "add_eos": True}, ValueError, "at least 5"),
+        (["a"], {"vocab_size": 10**30}, ValueError, "more than the 2147483647 ids"),
         (["a"], {"vocab_size": 10.0}, TypeError, "10.0"),
         (["a"], {"vocab_size": True}, TypeError, "True"),
         (["a"], {"lowercase": "no"}, TypeError, "lowercase must be True or False, not 'no'"),
