@@ -226,7 +226,11 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         for file in checkpoint_files or ():
             if not str(file).endswith(".safetensors"):
                 raise OSError(f"{file} is not a safetensors file, and rnnzoo loads no other: a pickle may carry code.")
-        return super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+        loaded = super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
+        for name, weight in model.named_parameters():
+            if not weight.is_meta and not weight.isfinite().all():
+                raise SafetensorError(f"{name} has numbers that are not finite")
+        return loaded
 
     def save_pretrained(self, *args, **kwargs):
         """As in transformers, with an `auto_map` that names every head of the family, not only the one saved."""

@@ -1,10 +1,14 @@
 """Configurations of the four recurrent families; does not import torch."""
 
 # No `from __future__ import annotations` here: as strings, the types below would no longer be checked.
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+
+
+# What no computer could hold, or build before a weight is read, is damage and no size.
+_MOST_LAYERS, _MOST_LABELS, _MOST = 1000, 1_000_000, 2**31 - 1
 
 
 @strict
@@ -60,6 +64,21 @@ class RecurrentConfig(PreTrainedConfig):
     unk_token_id: int | None = 2
     tie_word_embeddings: bool = False
 
+    # Of transformers, which takes them as they come; declared here, they are checked.
+    id2label: dict[int, str] | dict[str, str] | None = None
+    label2id: dict[str, int] | dict[str, str] | None = None
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+
+    def __post_init__(self, **kwargs: Any):
+        """As in transformers, in whose words a wrong value need not be what is wrong."""
+        number = kwargs.get("num_labels", 1)
+        if type(number) is not int or not 1 <= number <= _MOST_LABELS:
+            raise ValueError(f"num_labels={number!r} must be an int from 1 to {_MOST_LABELS}.")
+        try:
+            super().__post_init__(**kwargs)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{type(self).__name__} has a field of a wrong value: {error}") from error
+
     @property
     def num_directions(self) -> int:
         """Two when every row is read in both directions, else one."""
@@ -76,12 +95,13 @@ class RecurrentConfig(PreTrainedConfig):
         return self.embedding_size + self.character_size
 
     def validate_sizes(self):
-        """Sizes are at least one, but there may be no layers and no letters."""
+        """Sizes are at least one, but there may be no layers and no letters; and none is absurd."""
         sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window")
         for name in (*sizes, "character_size", "character_embedding_size", "character_vocab_size"):
             value, smallest = getattr(self, name), int(name not in ("num_hidden_layers", "character_size"))
-            if value is not None and value < smallest:
-                raise ValueError(f"{name}={value!r} must be at least {smallest}.")
+            largest = _MOST_LAYERS if name == "num_hidden_layers" else _MOST
+            if value is not None and not smallest <= value <= largest:
+                raise ValueError(f"{name}={value!r} must be at least {smallest} and at most {largest}.")
         if self.num_hidden_layers == 0 and self.pooling in ("last", "concat"):
             raise ValueError(
                 f"pooling={self.pooling!r} needs the last state of a layer, and there is none with "
@@ -94,6 +114,16 @@ class RecurrentConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 0 and below 1.")
+
+    def validate_labels(self):
+        """Every class has a name, and a number that the output has."""
+        if self.id2label is not None and sorted(map(int, self.id2label)) != list(range(max(1, len(self.id2label)))):
+            raise ValueError(f"id2label={self.id2label!r:.200} must name the classes 0, 1, 2 and so on.")
+
+    def validate_dtype(self):
+        """A type of numbers; while a configuration is written, its name."""
+        if self.dtype is not None and type(self.dtype).__name__ not in ("dtype", "str"):
+            raise ValueError(f"dtype={self.dtype!r:.200} is no type of numbers: choose float32, bfloat16 or float16.")
 
     def validate_token_ids(self):
         """Special tokens have a row in the embedding."""

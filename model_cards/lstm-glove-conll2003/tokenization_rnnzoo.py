@@ -12,6 +12,7 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 
 PAD, BOS, UNK, EOS = "<pad>", "<s>", "<unk>", "</s>"
+_MOST_IDS = 2**31 - 1
 
 Punctuation = Literal["split", "drop", "keep"]
 Side = Literal["left", "right"]
@@ -76,6 +77,8 @@ def train_tokenizer(
             f"vocab_size={vocab_size} leaves no room for a word: {smallest - 1} ids go to the special tokens. "
             f"Use at least {smallest}; a text classifier usually has some thousands."
         )
+    if vocab_size > _MOST_IDS:
+        raise ValueError(f"vocab_size={vocab_size} is more than the {_MOST_IDS} ids that there can be.")
     for name, value, choices in (
         ("punctuation", punctuation, get_args(Punctuation)),
         ("padding_side", padding_side, get_args(Side)),
@@ -162,6 +165,7 @@ _TAGGER_WORDS = (
 )
 
 LETTER_PAD, LETTER_UNK = 0, 1
+_LONGEST_WORD = 1000
 
 
 class CharacterTokenizer(PreTrainedTokenizerFast):
@@ -172,10 +176,32 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
 
     Args:
         letters: those it knows; the n-th has the id n + 2, and all others 1.
-        word_length: letters shown of each token; with 0 there are no `character_ids`.
+        word_length: letters shown of each token, 1000 at the most; with 0 there are no `character_ids`.
     """
 
     model_input_names = ["input_ids", "attention_mask", "character_ids"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in transformers.
+
+        Raises:
+            OSError: its files are damaged, or not there.
+        """
+        try:
+            tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            letters, length = (tokenizer.init_kwargs.get(name) for name in ("letters", "word_length"))
+            if type(letters) is not str or type(length) is not int or not 0 <= length <= _LONGEST_WORD:
+                raise ValueError(f"letters={letters!r:.60}, word_length={length!r:.60}")
+        except OSError:
+            raise
+        except Exception as error:  # what tokenizers raises has no class of its own
+            raise OSError(
+                f"The tokenizer of {pretrained_model_name_or_path} cannot be loaded ({type(error).__name__}: "
+                f"{' '.join(str(error).split()):.300}). If its files are damaged, load with force_download=True, or "
+                "from a whole copy."
+            ) from error
+        return tokenizer
 
     # There is no __init__: transformers would rebuild a class that has one from its words, as another kind of model.
     @property
@@ -275,8 +301,10 @@ def train_tagger_tokenizer(
         word_length: letters of a word that are shown in `character_ids`; 0 for a tokenizer without letters.
 
     Raises:
-        ValueError: no word, or no room for one.
+        ValueError: no word, or no room for one; a `word_length` that is none.
     """
+    if type(word_length) is not int or not 0 <= word_length <= _LONGEST_WORD:
+        raise ValueError(f"word_length={word_length!r} must be an int from 0 to {_LONGEST_WORD}.")
     tokenizer = Tokenizer(models.WordPiece())
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
