@@ -184,7 +184,8 @@ def test_the_hub_is_asked_once_and_for_files(monkeypatch):
         def dataset_info(self, hub_id, revision, timeout):
             asked.append((hub_id, revision))
 
-    def load_dataset(hub_id, revision):
+    def load_dataset(hub_id, revision, streaming):
+        assert not streaming
         asked.append((hub_id, revision))
         features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=NAMES))})
         part = Dataset.from_dict({"tokens": TOKENS, "ner_tags": NUMBERS}, features=features)
