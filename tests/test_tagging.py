@@ -195,6 +195,16 @@ def test_a_damaged_tokenizer_is_not_loaded(tokenizer, tmp_path, file, old, new, 
         AutoTokenizer.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "error"), [({"padding_side": "middle"}, ValueError), ({"get_vocab": True}, AttributeError)], ids=str
+)
+def test_an_argument_that_is_wrong_is_no_damage(tokenizer, tmp_path, given, error):
+    tokenizer.save_pretrained(tmp_path)
+    for load in (CharacterTokenizer, AutoTokenizer):
+        with pytest.raises(error, match="middle|get_vocab"):
+            load.from_pretrained(tmp_path, **given)
+
+
 @pytest.mark.parametrize("word_length", [-1, 1001, 2.0])
 def test_a_word_shows_so_many_letters(word_length):
     with pytest.raises(ValueError, match=f"word_length={word_length} must be an int from 0 to 1000"):

@@ -196,6 +196,9 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
         except OSError:
             raise
         except Exception as error:  # what tokenizers raises has no class of its own
+            given = [*kwargs, *(value for value in kwargs.values() if value and isinstance(value, str))]
+            if any(part in str(error) for part in given):
+                raise  # it speaks of an argument: that is no damage
             raise OSError(
                 f"The tokenizer of {pretrained_model_name_or_path} cannot be loaded ({type(error).__name__}: "
                 f"{' '.join(str(error).split()):.300}). If its files are damaged, load with force_download=True, or "
