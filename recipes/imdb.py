@@ -72,7 +72,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         texts = corpus.splits["train"]["text"]
     tokenizer, model = build(options, corpus.labels, texts, problem_type="single_label_classification")
     limit = longest(options, tokenizer, model)
-    cut = {"truncation": True, "max_length": limit} if limit else {}
+    cut = cut_to(limit)
     if limit:
         # On record in results.json, and in the saved tokenizer, so that `truncation=True` alone cuts there too.
         options.max_length = tokenizer.model_max_length = limit
@@ -132,6 +132,11 @@ def argmax(row: list[float]) -> int:
     return max(range(len(row)), key=row.__getitem__)
 
 
+def cut_to(longest: int | None) -> dict[str, Any]:
+    """What a classifier's pipeline and tokenizer are told, so that they cut texts to so many tokens."""
+    return {"truncation": True, "max_length": longest} if longest else {}
+
+
 def probabilities(
     folder: Path, texts: list[str], batch_size: int, labels: list[str], cut: dict[str, Any]
 ) -> list[list[float]]:
@@ -145,8 +150,8 @@ def score(folder: Path, results: dict[str, Any]) -> dict[str, float]:
     config = results["config"]
     corpus = data.load("imdb", config["dataset"], seed=config["seed"])
     test = sorted(corpus.splits["test"], key=lambda row: len(row["text"]))  # less padding
-    cut = {"truncation": True, "max_length": config["max_length"]} if config["max_length"] else {}
-    found = probabilities(folder, [row["text"] for row in test], 32, corpus.labels, cut)
+    texts = [row["text"] for row in test]
+    found = probabilities(folder, texts, 32, corpus.labels, cut_to(config["max_length"]))
     return accuracy()(found, [row["label"] for row in test])
 
 

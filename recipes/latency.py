@@ -22,7 +22,7 @@ from transformers import pipeline
 from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
-from recipes import data, tagged
+from recipes import data, imdb, tagged
 from recipes.command_line import RecipeError
 from recipes.report import files
 from recipes.tfidf import Tfidf
@@ -50,12 +50,6 @@ class Task(NamedTuple):
     options: Callable[[dict], dict[str, Any]]
 
 
-def cut(results: dict) -> dict[str, Any]:
-    """A classifier's pipeline cuts texts only where it is told to; a tagger's does what its tokenizer says."""
-    longest = results["config"]["max_length"]
-    return {"truncation": True, "max_length": longest} if longest else {}
-
-
 TASKS = {
     "imdb": Task(
         load=partial(data.load, "imdb"),
@@ -63,7 +57,7 @@ TASKS = {
         text=lambda row: row["text"],
         counts={"texts": lambda row: 1},
         pipeline="text-classification",
-        options=cut,
+        options=lambda results: imdb.cut_to(results["config"]["max_length"]),
     ),
     "ner": Task(
         load=tagged.load,

@@ -159,8 +159,13 @@ def load(name: str, dataset: str = "auto", *, seed: int) -> Streamed:
     read, validation = partial(_checked, raw["train"], names, source), raw.get("validation")
     if validation is None:
         everything = read
-        validation = Dataset.from_list(list(_apart(everything(), seed, validation=True)))
-        read = partial(_rest, everything, seed)
+        apart = list(_apart(everything(), seed, validation=True))
+        if not apart:
+            raise DataError(
+                f"The train split ({source}) is too short to set one row in {ONE_IN} apart for validation. Bring a "
+                "validation split, or leave out streaming."
+            )
+        validation, read = Dataset.from_list(apart), partial(_rest, everything, seed)
     splits = {
         split: data.checked_split(rows, names, f"the {split} split ({source})")
         for split, rows in (("validation", validation), ("test", raw["test"]))

@@ -208,7 +208,14 @@ def test_hub_then_its_cached_copy(tmp_path):
         + "---\n"
     ).encode()
     code = (
-        "import json; from recipes import data; there = data.reachable('imdb'); corpus = data.load('imdb', seed=0)\n"
+        "import json, os; from recipes import data, streaming; there = data.reachable('imdb')\n"
+        "corpus = data.load('imdb', seed=0)\n"
+        "if 'STREAM' in os.environ:\n"
+        "    stream = streaming.load('imdb', seed=4)\n"
+        "    rows = [*stream.read(), *stream.splits['validation']]\n"
+        "    loaded = [*corpus.splits['train'], *corpus.splits['validation']]\n"
+        "    assert sorted(r['text'] for r in rows) == sorted(r['text'] for r in loaded)\n"
+        "    assert stream.labels == corpus.labels and len(stream.splits['test']) == 20\n"
         "print(json.dumps([there, corpus.source, corpus.labels, {s: len(p) for s, p in corpus.splits.items()}]))\n"
         "try: data.load('imdb', 'no/such', seed=0)\n"
         "except data.DataError as error: print(error)"
@@ -235,7 +242,9 @@ def test_hub_then_its_cached_copy(tmp_path):
         {"train": 16, "validation": 4, "test": 20},
     ]
     Thread(target=server.serve_forever, daemon=True).start()
+    env["STREAM"] = "1"
     found, error = answers()
+    del env["STREAM"]
     assert found == expected
     assert "'no/such'" in error and "RepositoryNotFoundError" in error
     server.shutdown()

@@ -27,8 +27,13 @@ def command(line):
     """Runs a line of the README, as briefly as it can be."""
     match shlex.split(line, comments=True):
         case ["make", target]:
-            # What these do is tried elsewhere: the suite itself, and the demo in test_distributed.
-            subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+            # What they would do here, but for making .venv; `make test` would be this suite in itself.
+            recipe = subprocess.run(
+                ["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, text=True
+            )
+            if target == "demo":
+                assert recipe.stdout.splitlines()[-1] == ".venv/bin/python -m recipes.demo"
+                importlib.import_module("recipes.demo").demo()
         case ["source", ".venv/bin/activate"]:
             pass  # this process has what it needs
         case ["accelerate", "launch", "-m", module, *flags]:
@@ -43,14 +48,15 @@ def command(line):
             pytest.fail(f"no test knows how to run {words}")
 
 
-def test_every_block_runs(tmp_path, monkeypatch):
+def test_every_block_runs(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RNNZOO_DATA", raising=False)
     for recipe in (imdb, ner):
         monkeypatch.setattr(recipe, "answers", answered_here)  # a fresh process takes seconds
     for name, task in latency.TASKS.items():
         monkeypatch.setitem(latency.TASKS, name, task._replace(rows=4))
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")  # where the commands look for their configurations
+    for name in ("recipes", "model_cards", "rnnzoo"):  # where the commands look for code, configurations, a template
+        (tmp_path / name).symlink_to(ROOT / name)
     small_bert.save(tmp_path / "any" / "checkpoint")
     for split, rows in make_reviews().items():
         (tmp_path / "path" / "to" / "folder").mkdir(parents=True, exist_ok=True)
@@ -69,6 +75,7 @@ def test_every_block_runs(tmp_path, monkeypatch):
     assert {"python", "console"} <= set(ran)
     assert "model.safetensors" in hub.repositories["you/lstm"].files
     assert (tmp_path / "runs" / "report" / "RESULTS.md").exists()
+    assert "(meant: positive)" in capfd.readouterr().out
 
 
 def test_the_tree_names_the_files_that_are_there():

@@ -217,9 +217,16 @@ def test_what_needs_all_rows_is_refused(tmp_path, options, says):
         run(tmp_path / "out", options.pop("dataset", "nowhere"), **options)
 
 
+def splits_of(reviews, train):
+    """A few rows, and no validation split."""
+    return {"train": reviews["train"].select(range(train)), "test": reviews["test"]}
+
+
 def test_a_folder_without_names_or_a_split_is_refused(tmp_path, reviews):
     with pytest.raises(DataError, match="Nothing says which classes .* labels.json"):
         streaming.load("imdb", write(tmp_path / "a", "jsonl", names=None, **reviews), seed=0)
+    with pytest.raises(DataError, match="too short to set one row in 20 apart .* leave out streaming"):
+        streaming.load("imdb", write(tmp_path / "d", **splits_of(reviews, train=2)), seed=0)
     with pytest.raises(DataError, match="has no train split"):
         streaming.load("imdb", write(tmp_path / "b", test=reviews["test"]), seed=0)
     with pytest.raises(DataError, match="holds no data set that can be read"):
