@@ -31,8 +31,8 @@ def command(line):
             recipe = subprocess.run(
                 ["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, text=True
             )
-            if target == "demo":
-                assert recipe.stdout.splitlines()[-1] == ".venv/bin/python -m recipes.demo"
+            if target == "demo":  # a make inside of `make test` writes of folders as well
+                assert ".venv/bin/python -m recipes.demo" in recipe.stdout.splitlines()
                 importlib.import_module("recipes.demo").demo()
         case ["source", ".venv/bin/activate"]:
             pass  # this process has what it needs
