@@ -86,7 +86,7 @@ def test_long_rows_and_many_tags(num_tags, tokens):
     mask = torch.rand(16, tokens) < torch.linspace(0.1, 1, 16)[:, None]
     emissions = torch.randn(*mask.shape, num_tags, dtype=torch.float64)
     tags, scores = model.decode(emissions, mask)
-    forbidden = torch.tensor(model.forbidden)
+    forbidden = model.forbidden
     steps = model.transitions.masked_fill(forbidden[:-1], -torch.inf)
     for row, real in enumerate(mask):
         first, *others = emissions[row, real]
@@ -173,7 +173,7 @@ def test_a_row_is_the_same_in_any_batch(case, rubbish):
 def test_forbidden_tags_never_follow():
     model = crf(std=20.0, dtype=torch.float32)
     emissions = torch.randn(50, 12, C) * 20 + 60 * torch.tensor([label[0] == "I" for label in LABELS])
-    forbidden = torch.tensor(model.forbidden)
+    forbidden = model.forbidden
     tags, scores = model.decode(emissions, n=4)
     assert scores.isfinite().all()
     assert not forbidden[-1][tags[..., 0]].any() and not forbidden[tags[..., :-1], tags[..., 1:]].any()
@@ -338,7 +338,7 @@ def test_tiny_scores_choose_as_large_ones_do(size):
     emissions = torch.randn(20, 12, C)
     large, small = model.decode(emissions)[0], model.decode(emissions * size)[0]
     assert (large == small).float().mean() > 0.99  # sums are rounded otherwise
-    forbidden = torch.tensor(model.forbidden)
+    forbidden = model.forbidden
     assert not forbidden[-1][small[:, 0, 0]].any() and not forbidden[small[..., :-1], small[..., 1:]].any()
 
 

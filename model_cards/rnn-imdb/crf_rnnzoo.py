@@ -54,7 +54,8 @@ class LinearChainCRF(nn.Module):
 
     def __init__(self, num_tags: int, forbidden: list[list[bool]]):
         super().__init__()
-        self.forbidden = forbidden
+        # No buffer: on the device "meta", where from_pretrained() makes a model, its values would be lost.
+        self.forbidden = torch.tensor(forbidden, device="cpu")
         self.transitions = nn.Parameter(torch.zeros(num_tags, num_tags))  # [from, to]
         self.start = nn.Parameter(torch.zeros(num_tags))
         self.end = nn.Parameter(torch.zeros(num_tags))
@@ -94,8 +95,7 @@ class LinearChainCRF(nn.Module):
     def _allowed(self, dtype: torch.dtype) -> Tensor:
         """Scores of all steps, -inf for the forbidden: [C + 1, C + 1]."""
         steps = _steps(*(part.to(dtype) for part in (self.transitions, self.start, self.end)))
-        forbidden = torch.tensor([self.forbidden[-1], *self.forbidden[:-1]], device=steps.device)
-        steps[:, 1:].masked_fill_(forbidden, -torch.inf)
+        steps[:, 1:].masked_fill_(self.forbidden.roll(1, 0).to(steps.device), -torch.inf)
         return steps
 
 
@@ -113,7 +113,6 @@ class _Positions:
         real: [B, T] of bool, true where a token is real.
 
     Attributes:
-        lengths: [B].
         source: [P, B], the place of each position's token in the flattened batch; what is OUTSIDE is behind its end.
         target: [B, T], the place of each token among the flattened positions from 1 on; padding is at the last one.
     """
@@ -121,7 +120,7 @@ class _Positions:
     def __init__(self, real: Tensor):
         B, T = real.shape
         P = (T + 2) // 2 * 2 + 1
-        self.real, self.lengths = real, real.sum(1)
+        self.real = real
         places, rows = torch.arange(B * T, device=real.device), torch.arange(B, device=real.device)[:, None]
         self.target = (real.cumsum(1) - 1).masked_fill_(~real, P - 2).mul_(B).add_(rows)
         self.source = places.new_full((P, B), B * T)
@@ -178,16 +177,17 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
     for each position but the first the tag before, P - 1 times [C, B].
     """
     C, P, B = scores.shape
-    states = scores.transpose(0, 1).contiguous()
+    states = scores.transpose(0, 1)
     pointers = torch.empty(P - 1, C, B, dtype=torch.long, device=steps.device)
     # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
     # as many positions at once as stay in a core's cache.
     candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // max(1, steps.numel()))), C, C, B)
     best = scores.new_empty(len(candidates), C, B)
     number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
-    each = zip(states[:, :, None].unbind(0), states[1:].unbind(0), strict=False)
+    each = zip(states[:-1, :, None].unbind(0), states[1:].unbind(0), strict=True)
+    places = list(zip(candidates.unbind(0), best.unbind(0), strict=True))
     for some in pointers.split(len(candidates)):
-        for candidate, largest, (before, state) in zip(candidates.unbind(0), best.unbind(0), each, strict=False):
+        for (candidate, largest), (before, state) in zip(places, each, strict=False):
             torch.add(before, steps, out=candidate)
             state.add_(torch.amax(candidate, 0, out=largest))
         # Where a candidate is the best it becomes its number, elsewhere 0; NaN is nowhere the best.
@@ -209,8 +209,12 @@ def _n_best_of_each_tag(scores: Tensor, steps: Tensor, n: int) -> tuple[Tensor, 
 
 
 class _Lattice:
-    """Sums over all paths, [P, C + 1, B]: `before` has the weight of all ways to a tag, its own included, and `after`
-    that of all ways on from it, each up to a factor a position and row. `log_partition` [B] is log Z.
+    """Sums over all paths, [P - 1, C + 1, B], each with the tag's own weight and up to a factor a position and row.
+
+    Attributes:
+        before: weight of all ways to each tag of the positions but the last.
+        after: weight of all ways on from each tag of the positions but the first.
+        log_partition: [B], log Z.
     """
 
     def __init__(self, emissions: Tensor, steps: Tensor, positions: _Positions):
@@ -227,11 +231,9 @@ class _Lattice:
         lowest = weights.amin() if weights.numel() else weights.sum()
         weights.exp_()
         table[OUTSIDE, -1] = 1
-        both = torch.stack([positions.source, positions.source.flip(0)], dim=1)
+        weights = table.index_select(1, positions.source.flatten()).view(C + 1, P, B).transpose(0, 1)
         states = torch.empty(P, 2, C + 1, B, dtype=dtype, device=emissions.device)
-        weights = table.index_select(1, both.flatten()).view(C + 1, P, 2, B).permute(1, 2, 0, 3)
-        states.copy_(weights)
-        self.weights = weights[:, 0]
+        states[:, 0], states[:, 1] = weights, weights.flip(0)
 
         # Start, steps between tokens and end have a best of their own each.
         self.steps, best = steps.clone(), []
@@ -241,7 +243,7 @@ class _Lattice:
         lowest = lowest + self.steps.clamp_(min=FLOOR).amin()
         self.steps = self.steps.exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
         first, between, last = best
-        lengths = positions.lengths
+        lengths = positions.real.sum(1)
         scales = largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
         scales += (first + last) * (lengths > 0) + between * (lengths - 1).clamp(min=0)
 
@@ -250,37 +252,35 @@ class _Lattice:
         most = max(1.0, math.log(C + 1), -lowest.item())
         every = max(1, int((-math.log(torch.finfo(dtype).tiny) - most) / (2 * most)))
         matrices = torch.stack([self.steps.T, self.steps])
-        reached, each = torch.empty_like(states), states.unbind(0)
-        reached[0] = 1
-        self.scale = torch.ones(P - 1, 1, B, dtype=dtype, device=states.device)  # of `before`, ahead of each step
-        for p, (before, state, ways) in enumerate(zip(each, each[1:], reached[1:].unbind(0), strict=False)):
+        each, ways = states.unbind(0), torch.empty_like(states[0])
+        for p, (before, state) in enumerate(zip(each, each[1:], strict=False)):
             if p and p % every == 0:
                 sums = before.sum(1, keepdim=True)
-                before = before / sums
-                self.scale[p] = sums[0]
+                before.div_(sums)
+                scales = scales + sums[0, 0].log()
             state.mul_(torch.bmm(matrices, before, out=ways))
-        self.before, self.after = states[:, 0], reached[:, 1].flip(0)
-        self.log_partition = (scales + states[-1, 0].sum(0).log() + self.scale.log().sum((0, 1))).to(self.dtype)
+        self.log_partition = (scales + states[-1, 0].sum(0).log()).to(self.dtype)
+        self.before, self.after = states[:-1, 0], states[:-1, 1].flip(0)
 
     @cached_property
-    def joint(self) -> tuple[Tensor, Tensor]:
-        """What the tags of the positions from 1 on weigh, [P - 1, C + 1, B], and their sums, [P - 1, 1, B]."""
-        joint = self.before[1:] * self.after[1:]
-        return joint, joint.sum(1, keepdim=True)
+    def posterior(self) -> tuple[Tensor, Tensor]:
+        """For the positions from 1 on, [P - 1, C + 1, B]: the probabilities of their tags, and `after` over a factor
+        such that `before`, times the step, times it is the probability of a step.
+        """
+        tags = torch.bmm(self.steps.T.expand(len(self.before), -1, -1), self.before).mul_(self.after)
+        sums = tags.sum(1, keepdim=True)
+        return tags.div_(sums), self.after / sums
 
     def marginals(self) -> Tensor:
         """[B, T, C], zero in the padding."""
-        joint, sums = self.joint
-        P, C, B = joint.shape
-        found = (joint / sums)[:, 1:].transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format)
-        target = self.positions.target
-        return found.flatten(0, 1).index_select(0, target.flatten()).view(*target.shape, C - 1)
+        tags, target = self.posterior[0][:, 1:], self.positions.target
+        found = tags.transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format)
+        return found.flatten(0, 1).index_select(0, target.flatten()).view(*target.shape, found.shape[2])
 
     def expected_steps(self, weight: Tensor) -> Tensor:
         """How often each step is expected, summed over the rows with a weight each: [B] -> [C + 1, C + 1]."""
-        share = self.before[:-1] * (weight / (self.joint[1] * self.scale))
-        ways = self.after[1:] * self.weights[1:]
-        return (self.steps * torch.bmm(share, ways.transpose(1, 2)).sum(0)).to(self.dtype)
+        ways = torch.bmm(self.before * weight, self.posterior[1].transpose(1, 2))
+        return (self.steps * ways.sum(0)).to(self.dtype)
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -295,8 +295,10 @@ class _LogLikelihood(torch.autograd.Function):
         moves = path[:-1] * len(steps) + path[1:]
         chosen = emissions.gather(2, tags[..., None])[..., 0].masked_fill(~real, 0)
         score = chosen.sum(1) + steps.flatten().index_select(0, moves.flatten()).view_as(moves).sum(0)
-        ctx.lattice, ctx.tags, ctx.moves = _Lattice(emissions, steps, positions), tags, moves
-        return score - ctx.lattice.log_partition
+        with torch.inference_mode():  # where many small operations cost less each
+            lattice = _Lattice(emissions, steps, positions)
+        ctx.lattice, ctx.tags, ctx.moves = lattice, tags, moves
+        return score - lattice.log_partition
 
     @staticmethod
     def backward(ctx, gradient):
@@ -304,10 +306,12 @@ class _LogLikelihood(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("The CRF's likelihood has no second derivative: leave out create_graph=True.")
         lattice, moves = ctx.lattice, ctx.moves
-        by_score = lattice.marginals().mul_(-gradient[:, None, None])
+        with torch.inference_mode():
+            marginals, by_step = lattice.marginals(), lattice.expected_steps(-gradient)
+        by_score = marginals * -gradient[:, None, None]
         taken = gradient[:, None] * lattice.positions.real
         by_score.scatter_add_(2, ctx.tags[..., None], taken[..., None])
-        by_step = lattice.expected_steps(-gradient)
+        by_step = by_step.clone()
         by_step.view(-1).index_add_(0, moves.flatten(), gradient.expand_as(moves).flatten())
         return by_score, by_step[1:, 1:], by_step[OUTSIDE, 1:], by_step[1:, OUTSIDE], None, None
 
