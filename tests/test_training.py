@@ -403,3 +403,12 @@ def test_fewer_processes_than_were_asked_for_are_refused(tmp_path, monkeypatch, 
     with pytest.raises(RecipeError, match="Several processes were asked for, and 1 runs.*--multi_gpu"):
         trained(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_fsdp_that_would_share_out_nothing_is_refused(tmp_path, monkeypatch, version):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", version)
+    with pytest.raises(RecipeError, match="FSDP was asked for, .*fsdp2.yaml"):
+        trained(tmp_path)
+    assert list(tmp_path.iterdir()) == []
