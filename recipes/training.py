@@ -49,6 +49,9 @@ from recipes.streaming import Stream
 
 # Steps between two looks at the loss: on a GPU each look waits for all that is under way.
 LOOK_EVERY = 10
+# Steps in a row that fp16 may skip. Each halves the factor by which the loss is scaled, 65,536 at first: after so many
+# it can no longer be too large.
+MOST_SKIPPED = 32
 
 
 @dataclass
@@ -360,7 +363,7 @@ def _train(
         # Weights are the same everywhere; dropout must not be.
         set_seed((options.seed + rank) % 2**32)
 
-    saved = time.monotonic()
+    saved, skipped = time.monotonic(), 0
     bar = tqdm(total=total_steps, initial=progress.step, desc="training", disable=quiet(accelerator), leave=False)
     while (
         progress.epoch < options.num_train_epochs and progress.step < total_steps and not exhausted(progress, options)
@@ -398,7 +401,14 @@ def _train(
             if options.max_grad_norm is not None:
                 accelerator.clip_grad_norm_(model.parameters(), options.max_grad_norm)
             optimizer.step()
-            if not accelerator.optimizer_step_was_skipped:
+            skipped = skipped + 1 if accelerator.optimizer_step_was_skipped else 0
+            if skipped == MOST_SKIPPED:
+                raise RecipeError(
+                    f"The training stands still at step {progress.step + 1}, in epoch {progress.epoch + 1}: in fp16 "
+                    f"the gradients of {skipped} steps in a row were no numbers, and all were skipped. Choose "
+                    "mixed_precision bf16 or no. No results are written."
+                )
+            if not skipped:
                 scheduler.step()
             optimizer.zero_grad()
 
@@ -451,8 +461,9 @@ def check_finite(loss: float, progress: Progress) -> None:
     """
     if not math.isfinite(loss):
         raise RecipeError(
-            f"The training diverged by step {progress.step}, in epoch {progress.epoch + 1}: the loss is {loss}. Lower "
-            "learning_rate or max_grad_norm. No results are written."
+            f"The training diverged by step {progress.step}, in epoch {progress.epoch + 1}: the loss is {loss}, "
+            "by itself or by a gradient that was no number. Lower learning_rate or max_grad_norm. No results are "
+            "written."
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from datasets import Dataset
 from safetensors.torch import load_file
 from small_task import RUNS, SETTINGS, SIZES, STEPS_PER_EPOCH, compared, fresh_accelerator, gap, trained
 
@@ -28,8 +30,8 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch"]
 
 
-def launch(*command, **environment):
-    """A command of Python's, from the repository's root, without a network or real data."""
+def launch(*command, timeout=None, **environment):
+    """A command of Python's, from the repository's root, without a network or real data; `timeout` in seconds."""
     fixed = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RNNZOO_DATA": ""}
     return subprocess.run(
         [sys.executable, *map(str, command)],
@@ -37,6 +39,7 @@ def launch(*command, **environment):
         env=os.environ | fixed | environment,
         capture_output=True,
         text=True,
+        timeout=timeout,
     )
 
 
@@ -220,3 +223,42 @@ def test_a_launch_that_starts_one_process_of_two_stops(tmp_path):
     assert "error: Several processes were asked for, and 1 runs" in done.stderr
     assert "--multi_gpu --num_processes" in done.stderr
     assert list(out.rglob("*")) == []
+
+
+@pytest.mark.slow
+def test_data_that_is_wrong_stops_every_process(tmp_path):
+    for split in ("train", "test"):
+        Dataset.from_dict({"text": ["good", "bad"] * 4, "label": [0, 1] * 3 + [0, -1]}).to_json(
+            tmp_path / f"{split}.jsonl"
+        )
+    done = launch(*TORCHRUN, 2, "-m", "recipes.imdb", *flags(tmp_path / "out", tmp_path), ACCELERATE_USE_CPU="true")
+    assert done.returncode != 0
+    assert "error: Row 7 (counted from 0) of the train split" in done.stderr and "has the label -1" in done.stderr
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+# The second of three is killed by the system in its second epoch, while the others wait for its share.
+DIES = """
+import os, signal, sys
+from small_task import SmallTask, trained
+
+class Dies(SmallTask):
+    def _collate(self, columns):
+        if os.environ["RANK"] == "1" and len(self.passes()) == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._collate(columns)
+
+trained(sys.argv[1], Dies(), checkpointing_steps=3)
+"""
+
+
+def test_a_process_that_dies_takes_the_others_with_it(tmp_path):
+    (tmp_path / "dies.py").write_text(DIES)
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    # Those that waited for it for ever would hold its output open, and this too: long, because it has to start first.
+    done = launch(
+        *TORCHRUN, 3, tmp_path / "dies.py", tmp_path, ACCELERATE_USE_CPU="true", PYTHONPATH=paths, timeout=300
+    )
+    assert done.returncode != 0
+    assert re.search(r"rank +: 1 .*\n +exitcode +: -9 ", done.stderr)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-9"]
