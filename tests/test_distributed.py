@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from datasets import Dataset
+from reliability import note
 from safetensors.torch import load_file
 from small_task import RUNS, SETTINGS, SIZES, STEPS_PER_EPOCH, compared, fresh_accelerator, gap, trained
 
@@ -191,6 +194,33 @@ def test_the_recipe_on_several_processes(reviews, recipe_alone, tmp_path, config
     assert {name: weight.shape for name, weight in ours.items()} == {n: weight.shape for n, weight in theirs.items()}
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
     assert (tmp_path / "config.json").read_text() == (folder / "config.json").read_text()
+
+
+@pytest.mark.slow
+def test_the_recipe_on_two_nodes(reviews, recipe_alone, tmp_path):
+    """Two launchers that meet at an address, one process each, are all that this machine can have of two nodes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    common = ("--config_file", CONFIGS / "multi-node.yaml", "--main_process_ip", "localhost", "--num_processes", "2")
+    with ThreadPoolExecutor() as pool:
+        nodes = [
+            pool.submit(
+                launch,
+                *(*ACCELERATE, *common, "--main_process_port", port, "--machine_rank", rank, "-m", "recipes.imdb"),
+                *flags(tmp_path, reviews),
+                ACCELERATE_USE_CPU="true",
+            ).result
+            for rank in range(2)
+        ]
+        first, second = (result() for result in nodes)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr[-3000:] + second.stderr[-3000:]
+    assert "written to" in first.stdout and "written to" not in second.stdout
+    assert json.loads((tmp_path / "results.json").read_text())["world_size"] == 2
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, recipe_alone[0]))
+    largest = max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
+    assert largest < 1e-5
+    note("Two nodes of one CPU process each", f"the weights of one process, the largest difference {largest:.0e}")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
