@@ -128,11 +128,19 @@ def build(
             raise RecipeError(
                 f"model_name_or_path {path} cannot be loaded: its tokenizer has no words. Save one there too."
             )
-        if len(tokenizer) > model.config.vocab_size:
+        highest = max(tokenizer.get_vocab().values())  # there may be gaps below it
+        if highest >= model.config.vocab_size:
             raise RecipeError(
-                f"The tokenizer of {path} has {len(tokenizer)} words and its model {model.config.vocab_size} rows: "
-                "they do not belong together."
+                f"The tokenizer of {path} has words up to number {highest}, counted from 0, and its model "
+                f"{model.config.vocab_size} rows for them: they do not belong together."
             )
+        if getattr(model.config, "character_size", 0):
+            letters = tokenizer.character_vocab_size if getattr(tokenizer, "word_length", 0) else 0
+            if not 0 < letters <= model.config.character_vocab_size:
+                raise RecipeError(
+                    f"The tokenizer of {path} tells {letters} letters apart and its model has "
+                    f"{model.config.character_vocab_size} rows for them: they do not belong together."
+                )
         if options.max_length and hasattr(model.config, "window"):
             raise RecipeError(NO_MAX_LENGTH)
         return tokenizer, model

@@ -16,7 +16,7 @@ from datasets import Dataset, DatasetDict
 from torch import nn
 
 from recipes.training import Task, TrainingOptions, start, train
-from rnnzoo import LSTMConfig, LSTMModel
+from rnnzoo import LSTMConfig, LSTMForTokenClassification, LSTMModel
 
 
 WORDS, TAGS = 30, 3
@@ -38,9 +38,10 @@ class SmallOptions(TrainingOptions):
     num_threads: int | None = 1
 
 
-# Runs that must give the same weights on one process and on two.
+# Runs that must give the same weights on one process and on several.
 RUNS = {
     "plain": {},
+    "with a CRF": {"crf": True, "eval_batch_size": 1},  # not all processes have something to evaluate
     "accumulated, on a schedule": {
         "gradient_accumulation_steps": 2,
         "lr_scheduler_type": "linear",
@@ -49,6 +50,8 @@ RUNS = {
     "clipped": {"max_grad_norm": 0.05},
     "against an adversary": {"adversarial_epsilon": 0.1, "gradient_accumulation_steps": 2},
 }
+# Of those that are interrupted.
+SETTINGS = {"dropout": 0.5, "checkpointing_steps": 3}
 
 
 class Tagger(nn.Module):
@@ -59,17 +62,13 @@ class Tagger(nn.Module):
         self.backbone = LSTMModel(LSTMConfig(vocab_size=WORDS, embedding_size=6, hidden_size=5), False)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(5, TAGS)
-        self.dtypes, self.drawn = set(), []
 
     def get_input_embeddings(self):
         return self.backbone.get_input_embeddings()
 
     def forward(self, input_ids, attention_mask, labels):
         y = self.backbone(input_ids, attention_mask).last_hidden_state
-        if self.training:
-            self.drawn.append(torch.random.get_rng_state())
         logits = self.classifier(self.dropout(y))
-        self.dtypes.add(logits.dtype)
         loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
         return SimpleNamespace(loss=loss, logits=logits)
 
@@ -144,13 +143,30 @@ def fresh_accelerator() -> None:
     GradientState._reset_state()
 
 
-def trained(folder, task: SmallTask | None = None, dropout: float = 0.0, **options) -> SimpleNamespace:
+def crf_tagger() -> LSTMForTokenClassification:
+    """The zoo's own, with a CRF."""
+    sizes = {"vocab_size": WORDS, "embedding_size": 6, "hidden_size": 5, "num_labels": TAGS}
+    return LSTMForTokenClassification(LSTMConfig(**sizes, bidirectional=True, use_crf=True))
+
+
+def trained(
+    folder, task: SmallTask | None = None, dropout: float = 0.0, crf: bool = False, **options
+) -> SimpleNamespace:
     """Trains on the task; what came of it can be compared and saved."""
     fresh_accelerator()
     task = task or SmallTask()
     options = SmallOptions(output_dir=str(folder), **options)
     accelerator = start(options)
-    model = Tagger(dropout)
+    model = crf_tagger() if crf else Tagger(dropout)
+    dtypes, drawn = set(), []
+
+    # A hook, because it goes with the copy that is trained where weights are shared out.
+    def note(classifier, inputs, logits):
+        dtypes.add(logits.dtype)
+        if classifier.training:
+            drawn.append(torch.random.get_rng_state())
+
+    model.classifier.register_forward_hook(note)
     progress = train(accelerator, model, task, options)
     history = [{key: value for key, value in epoch.items() if key != "train_seconds"} for epoch in progress.history]
     return SimpleNamespace(
@@ -161,10 +177,23 @@ def trained(folder, task: SmallTask | None = None, dropout: float = 0.0, **optio
         seconds=progress.seconds,
         passes=task.passes(),
         world_size=accelerator.num_processes,
-        dtypes=model.dtypes,
-        drawn=model.drawn,
+        distributed_type=accelerator.distributed_type.value,
+        dtypes=dtypes,
+        drawn=drawn,
         hooks=len(model.get_input_embeddings()._forward_hooks),
     )
+
+
+def compared(folder, name: str) -> SimpleNamespace:
+    """One of the RUNS, in double precision.
+
+    Adam takes whole steps also where a gradient is next to nothing, and in fp32 makes its rounding as large as 4e-5.
+    """
+    torch.set_default_dtype(torch.float64)
+    try:
+        return trained(folder, max_train_steps=20, **RUNS[name])
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def stopped_and_resumed(folder, stop_at: int, **settings) -> SimpleNamespace:
@@ -183,11 +212,10 @@ def gap(a: SimpleNamespace, b: SimpleNamespace) -> float:
 
 def main(folder: Path) -> None:
     """What every one of the launched processes does."""
-    found = {name: trained(folder / "run", max_train_steps=20, **options) for name, options in RUNS.items()}
-    settings = {"dropout": 0.5, "checkpointing_steps": 3}
+    found = {name: compared(folder / "run", name) for name in RUNS}
     found["dropped"] = trained(folder / "run", max_train_steps=1, dropout=0.5)
-    found["uninterrupted"] = trained(folder / "uninterrupted", **settings)
-    found["resumed"] = stopped_and_resumed(folder / "resumed", stop_at=STEPS_PER_EPOCH + 4, **settings)
+    found["uninterrupted"] = trained(folder / "uninterrupted", **SETTINGS)
+    found["resumed"] = stopped_and_resumed(folder / "resumed", stop_at=STEPS_PER_EPOCH + 4, **SETTINGS)
     rank = torch.distributed.get_rank()
     torch.save({name: vars(run) for name, run in found.items()}, folder / f"process-{rank}.pt")
     torch.distributed.destroy_process_group()

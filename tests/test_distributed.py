@@ -1,10 +1,15 @@
-"""Two real processes train what one trains: the loop on a small task, the recipe, and launches that go wrong."""
+"""Several real processes train what one trains: the loop on a small task, the recipe, launches that go wrong."""
 
 import json
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,21 +17,24 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from datasets import Dataset
+from reliability import note
 from safetensors.torch import load_file
-from small_task import RUNS, SIZES, STEPS_PER_EPOCH, fresh_accelerator, gap, trained
+from small_task import RUNS, SETTINGS, SIZES, STEPS_PER_EPOCH, compared, fresh_accelerator, gap, trained
 
 from recipes import imdb
+from recipes.command_line import RecipeError
 from recipes.made import make_reviews
 
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "recipes" / "configs" / "accelerate"
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
 ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch"]
 
 
-def launch(*command, **environment):
-    """A command of Python's, from the repository's root, without a network or real data."""
+def launch(*command, timeout=None, **environment):
+    """A command of Python's, from the repository's root, without a network or real data; `timeout` in seconds."""
     fixed = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RNNZOO_DATA": ""}
     return subprocess.run(
         [sys.executable, *map(str, command)],
@@ -34,54 +42,92 @@ def launch(*command, **environment):
         env=os.environ | fixed | environment,
         capture_output=True,
         text=True,
+        timeout=timeout,
     )
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory):
-    """What two processes found: for each of them its runs."""
+# How many processes, and what accelerate's launcher would tell them: three share out no batch, no pass and no split
+# evenly, and with FSDP2 each of two has a part of every weight.
+GROUPS = {
+    "2 processes": (2, {}),
+    "3 processes": (3, {}),
+    "2 processes with FSDP2": (
+        2,
+        {
+            "ACCELERATE_USE_FSDP": "true",
+            "FSDP_VERSION": "2",
+            "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+            "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",  # as it is where nothing is said
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=GROUPS.values(), ids=GROUPS)
+def processes(request, tmp_path_factory):
+    """What several processes found: for each of them its runs."""
+    count, environment = request.param
     folder = tmp_path_factory.mktemp("processes")
-    done = launch(*TORCHRUN, ROOT / "tests" / "small_task.py", folder, ACCELERATE_USE_CPU="true")
+    command = (*TORCHRUN, count, ROOT / "tests" / "small_task.py", folder)
+    done = launch(*command, ACCELERATE_USE_CPU="true", **environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    saved = [torch.load(folder / f"process-{rank}.pt", weights_only=False) for rank in range(2)]
-    return [{name: SimpleNamespace(**run) for name, run in runs.items()} for runs in saved]
+    saved = [torch.load(folder / f"process-{rank}.pt", weights_only=False) for rank in range(count)]
+    kind = "FSDP" if environment else "MULTI_CPU"
+    assert {run["distributed_type"] for runs in saved for run in runs.values()} == {kind}
+    assert {run["world_size"] for runs in saved for run in runs.values()} == {count}
+    return [{name: SimpleNamespace(**run, folder=folder / name) for name, run in runs.items()} for runs in saved]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A run of this process alone, made once."""
+    return cache(lambda name: compared(tmp_path_factory.mktemp("alone"), name))
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_two_processes_train_what_one_trains(processes, tmp_path, name):
-    alone = trained(tmp_path, max_train_steps=20, **RUNS[name])
-    assert alone.world_size == 1
+def test_several_processes_train_what_one_trains(processes, alone, name):
+    assert alone(name).world_size == 1
     for together in (runs[name] for runs in processes):
-        assert together.world_size == 2
-        assert together.step == alone.step == 20
-        assert gap(together, alone) < 1e-5
-        for ours, theirs in zip(together.history, alone.history, strict=True):
+        assert together.step == alone(name).step == 20
+        assert gap(together, alone(name)) < 1e-6
+        for ours, theirs in zip(together.history, alone(name).history, strict=True):
             assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-5)
             assert ours["validation"] == pytest.approx(theirs["validation"], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["uninterrupted", "resumed"])
-def test_two_processes_share_out_every_row_once_an_epoch(processes, name):
-    first, second = (runs[name].passes for runs in processes)
+def test_several_processes_share_out_every_row_once_an_epoch(processes, name):
+    passes = [runs[name].passes for runs in processes]
     # The resumed run knows only of what came after its checkpoint, step 9: two batches into its second epoch.
     start, before = (0, 0) if name == "uninterrupted" else (STEPS_PER_EPOCH - 2, 9)
-    assert len(first) == len(second) == 3 * STEPS_PER_EPOCH - before
-    for epoch in range(start, len(first), STEPS_PER_EPOCH):
-        steps = slice(epoch, epoch + STEPS_PER_EPOCH)
-        read = Counter(row for passes in (first, second) for rows in passes[steps] for row in rows)
+    assert {len(mine) for mine in passes} == {3 * STEPS_PER_EPOCH - before}
+    for epoch in range(start, len(passes[0]), STEPS_PER_EPOCH):
+        read = Counter(row for mine in passes for rows in mine[epoch : epoch + STEPS_PER_EPOCH] for row in rows)
         assert read == Counter(range(SIZES["train"]))
 
 
-def test_two_processes_go_on_as_if_they_had_not_stopped(processes):
+def test_several_processes_go_on_as_if_they_had_not_stopped(processes):
     for runs in processes:
         assert gap(runs["resumed"], runs["uninterrupted"]) == 0
         assert runs["resumed"].history == runs["uninterrupted"].history
 
 
-def test_two_processes_drop_features_of_their_own(processes):
-    first, second = (runs["dropped"] for runs in processes)
-    assert gap(first, second) == 0
-    assert not torch.equal(first.drawn[0], second.drawn[0])
+def test_one_process_goes_on_from_a_checkpoint_of_several_unless_it_is_in_parts(processes, tmp_path):
+    run = processes[0]["uninterrupted"]
+    shutil.copytree(run.folder, tmp_path / "copy")
+    if run.distributed_type == "FSDP":
+        with pytest.raises(RecipeError, match="step-21 belongs to a run with FSDP. Launch this one in the same way"):
+            trained(tmp_path / "copy", resume=True, **SETTINGS)
+    else:
+        resumed = trained(tmp_path / "copy", resume=True, **SETTINGS)
+        assert (resumed.step, resumed.passes, gap(resumed, run)) == (21, [], 0)
+
+
+def test_several_processes_drop_features_of_their_own(processes):
+    first, *others = (runs["dropped"] for runs in processes)
+    for other in others:
+        assert gap(first, other) == 0
+        assert not torch.equal(first.drawn[0], other.drawn[0])
 
 
 # ---- the recipe ----
@@ -113,32 +159,68 @@ def flags(folder, reviews):
     return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
 
 
-def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
-    two, one = tmp_path / "two", tmp_path / "one"
+@pytest.fixture(scope="module")
+def recipe_alone(reviews, tmp_path_factory):
+    """What one process makes of them: its folder and results."""
+    folder = tmp_path_factory.mktemp("one")
+    fresh_accelerator()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(imdb, "serve", lambda *args, **kwargs: {"largest_difference": 0.0})  # shown in test_imdb.py
+        return folder, imdb.recipe(flags(folder, reviews))
+
+
+@pytest.mark.parametrize(("config", "count"), [("multi-gpu", 3), ("fsdp2", 2)])
+def test_the_recipe_on_several_processes(reviews, recipe_alone, tmp_path, config, count):
     done = launch(
         *ACCELERATE,
-        *("--config_file", CONFIGS / "multi-gpu.yaml", "--num_processes", "2", "--main_process_port", "0"),
+        *("--config_file", CONFIGS / f"{config}.yaml", "--num_processes", count, "--main_process_port", "0"),
         *("-m", "recipes.imdb"),
-        *flags(two, reviews),
+        *flags(tmp_path, reviews),
         ACCELERATE_USE_CPU="true",
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    together = json.loads((two / "results.json").read_text())
-    assert together["world_size"] == 2
+    together = json.loads((tmp_path / "results.json").read_text())
+    assert together["world_size"] == count
     # Said and written by one of them only.
     assert done.stdout.count("written to") == 1
-    assert not (two / "checkpoints").exists()
+    assert not (tmp_path / "checkpoints").exists()
 
-    monkeypatch.setattr(imdb, "serve", lambda *args, **kwargs: together["served"])  # shown in test_imdb.py
-    fresh_accelerator()
-    alone = imdb.recipe(flags(one, reviews))
+    folder, alone = recipe_alone
     assert alone["world_size"] == 1
     for split in ("validation", "test"):
         assert together["metrics"][split] == pytest.approx(alone["metrics"][split], abs=1e-5)
         assert together["metrics"][split]["accuracy"] == alone["metrics"][split]["accuracy"]
-    ours, theirs = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
-    assert ours.keys() == theirs.keys()
+    ours, theirs = load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert {name: weight.shape for name, weight in ours.items()} == {n: weight.shape for n, weight in theirs.items()}
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
+    assert (tmp_path / "config.json").read_text() == (folder / "config.json").read_text()
+
+
+@pytest.mark.slow
+def test_the_recipe_on_two_nodes(reviews, recipe_alone, tmp_path):
+    """Two launchers that meet at an address, one process each, are all that this machine can have of two nodes."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    common = ("--config_file", CONFIGS / "multi-node.yaml", "--main_process_ip", "localhost", "--num_processes", "2")
+    with ThreadPoolExecutor() as pool:
+        nodes = [
+            pool.submit(
+                launch,
+                *(*ACCELERATE, *common, "--main_process_port", port, "--machine_rank", rank, "-m", "recipes.imdb"),
+                *flags(tmp_path, reviews),
+                ACCELERATE_USE_CPU="true",
+            ).result
+            for rank in range(2)
+        ]
+        first, second = (result() for result in nodes)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr[-3000:] + second.stderr[-3000:]
+    assert "written to" in first.stdout and "written to" not in second.stdout
+    assert json.loads((tmp_path / "results.json").read_text())["world_size"] == 2
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, recipe_alone[0]))
+    largest = max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
+    assert largest < 1e-5
+    note("Two nodes of one CPU process each", f"the weights of one process, the largest difference {largest:.0e}")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -171,3 +253,42 @@ def test_a_launch_that_starts_one_process_of_two_stops(tmp_path):
     assert "error: Several processes were asked for, and 1 runs" in done.stderr
     assert "--multi_gpu --num_processes" in done.stderr
     assert list(out.rglob("*")) == []
+
+
+@pytest.mark.slow
+def test_data_that_is_wrong_stops_every_process(tmp_path):
+    for split in ("train", "test"):
+        Dataset.from_dict({"text": ["good", "bad"] * 4, "label": [0, 1] * 3 + [0, -1]}).to_json(
+            tmp_path / f"{split}.jsonl"
+        )
+    done = launch(*TORCHRUN, 2, "-m", "recipes.imdb", *flags(tmp_path / "out", tmp_path), ACCELERATE_USE_CPU="true")
+    assert done.returncode != 0
+    assert "error: Row 7 (counted from 0) of the train split" in done.stderr and "has the label -1" in done.stderr
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+# The second of three is killed by the system in its second epoch, while the others wait for its share.
+DIES = """
+import os, signal, sys
+from small_task import SmallTask, trained
+
+class Dies(SmallTask):
+    def _collate(self, columns):
+        if os.environ["RANK"] == "1" and len(self.passes()) == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super()._collate(columns)
+
+trained(sys.argv[1], Dies(), checkpointing_steps=3)
+"""
+
+
+def test_a_process_that_dies_takes_the_others_with_it(tmp_path):
+    (tmp_path / "dies.py").write_text(DIES)
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    # Those that waited for it for ever would hold its output open, and this too: long, because it has to start first.
+    done = launch(
+        *TORCHRUN, 3, tmp_path / "dies.py", tmp_path, ACCELERATE_USE_CPU="true", PYTHONPATH=paths, timeout=300
+    )
+    assert done.returncode != 0
+    assert re.search(r"rank +: 1 .*\n +exitcode +: -9 ", done.stderr)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-9"]

@@ -452,6 +452,14 @@ def other_tokenizer(folder):
     rnnzoo.train_tokenizer([f"w{i}" for i in range(2000)], vocab_size=2000).save_pretrained(folder)
 
 
+def a_word_far_off(folder):
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    words = tokenizer["model"]["vocab"]
+    words[max(words, key=words.get)] = 5000
+    path.write_text(json.dumps(tokenizer))
+
+
 DAMAGE = {
     "weights cut short": (cut_short("model.safetensors"), "cannot be loaded as a text classifier with 2 labels"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
@@ -460,7 +468,8 @@ DAMAGE = {
     "configuration of nothing": (lambda folder: (folder / "config.json").write_text("{}"), "cannot be loaded"),
     "no tokenizer": (no_tokenizer, "cannot be loaded"),
     "tokenizer cut short": (cut_short("tokenizer.json"), "cannot be loaded"),
-    "tokenizer for more words": (other_tokenizer, "do not belong together"),
+    "tokenizer for more words": (other_tokenizer, "number 1999 .*do not belong together"),
+    "tokenizer with a gap": (a_word_far_off, "number 5000 .*do not belong together"),
 }
 
 

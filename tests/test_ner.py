@@ -237,6 +237,20 @@ def test_only_who_reads_on_can_tell_april_from_april(tmp_path):
 # ---- what is refused ----
 
 
+@pytest.mark.parametrize(("word_length", "letters"), [(13, 28), (0, 0)], ids=["more letters", "none"])
+def test_a_tokenizer_with_other_letters_than_its_model(tmp_path, word_length, letters):
+    config = rnnzoo.LSTMConfig(
+        vocab_size=9, embedding_size=4, hidden_size=4, character_size=4, character_vocab_size=9, num_labels=len(LABELS)
+    )
+    rnnzoo.LSTMForTokenClassification(config).save_pretrained(tmp_path)
+    alphabet = [["abcdefghijklm", "nopqrstuvwxyz"]] * 2
+    rnnzoo.train_tagger_tokenizer(alphabet, vocab_size=9, word_length=word_length).save_pretrained(tmp_path)
+    options = parse(ner.NerOptions, flags(tmp_path / "out", "made", model_name_or_path=str(tmp_path)))
+    says = f"tells {letters} letters apart and its model has 9 rows for them: they do not belong together"
+    with pytest.raises(RecipeError, match=says):
+        build(options, LABELS, [])
+
+
 def test_unknown_options(tmp_path):
     with pytest.raises(RecipeError, match="word_lenght.*Did you mean 'word_length'"):
         parse(ner.NerOptions, flags(tmp_path, "made", model=MODEL, tokenizer={"vocab_size": 9, "word_lenght": 3}))

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 
 import pytest
+import small_task
 import torch
 from accelerate import Accelerator
 from hypothesis import example, given
@@ -305,6 +306,42 @@ def test_a_run_that_diverges_says_so(tmp_path, monkeypatch, look_every, options,
     assert saved == (["step-6"] if options else [])
 
 
+class Steep(Tagger):
+    """Its loss is a number, and the loss's gradient is none."""
+
+    def forward(self, **inputs):
+        outputs = super().forward(**inputs)
+        outputs.loss = outputs.loss + (self.classifier.weight * 0).sqrt().sum()
+        return outputs
+
+
+@pytest.mark.parametrize("options", [{}, {"max_train_steps": 1}, {"max_grad_norm": None}], ids=str)
+def test_a_gradient_that_is_no_number_is_noticed(tmp_path, monkeypatch, options):
+    monkeypatch.setattr(small_task, "Tagger", Steep)
+    says = f"diverged by step {options.get('max_train_steps', 7)}, .* the loss is nan, by itself or by a gradient"
+    with pytest.raises(RecipeError, match=says):
+        trained(tmp_path, **options)
+    assert list((tmp_path / "checkpoints").glob("*")) == []
+
+
+class Scaled(Accelerator):
+    """As in fp16 on a GPU: the loss is scaled, and steps whose gradients are no numbers are skipped."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.scaler = torch.amp.GradScaler("cpu")
+
+
+def test_steps_that_are_skipped_again_and_again_are_noticed(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "Accelerator", Scaled)
+    assert trained(tmp_path / "well", num_train_epochs=5).step == 35
+    monkeypatch.setattr(small_task, "Tagger", Steep)
+    with pytest.raises(
+        RecipeError, match="at step 32, in epoch 5: in fp16 the gradients of 32 steps in a row were no"
+    ):
+        trained(tmp_path / "steep", num_train_epochs=5)
+
+
 def test_mixed_precision_is_what_accelerate_was_told(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert trained(tmp_path).dtypes == {torch.bfloat16}
@@ -401,5 +438,14 @@ def test_fewer_processes_than_were_asked_for_are_refused(tmp_path, monkeypatch, 
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(RecipeError, match="Several processes were asked for, and 1 runs.*--multi_gpu"):
+        trained(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_fsdp_that_would_share_out_nothing_is_refused(tmp_path, monkeypatch, version):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv("FSDP_VERSION", version)
+    with pytest.raises(RecipeError, match="FSDP was asked for, .*fsdp2.yaml"):
         trained(tmp_path)
     assert list(tmp_path.iterdir()) == []
