@@ -13,10 +13,11 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
-from small_task import RUNS, SIZES, STEPS_PER_EPOCH, fresh_accelerator, gap, trained
+from small_task import RUNS, SIZES, STEPS_PER_EPOCH, SmallTask, fresh_accelerator, gap, trained
 
-from recipes import imdb
+from recipes import imdb, ner
 from recipes.made import make_reviews
+from recipes.made_names import make_sentences
 
 
 ROOT = Path(__file__).parents[1]
@@ -60,11 +61,11 @@ def test_two_processes_train_what_one_trains(processes, tmp_path, name):
             assert ours["validation"] == pytest.approx(theirs["validation"], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["uninterrupted", "resumed"])
+@pytest.mark.parametrize("name", ["uninterrupted", "resumed", "streamed", "streamed, resumed"])
 def test_two_processes_share_out_every_row_once_an_epoch(processes, name):
     first, second = (runs[name].passes for runs in processes)
     # The resumed run knows only of what came after its checkpoint, step 9: two batches into its second epoch.
-    start, before = (0, 0) if name == "uninterrupted" else (STEPS_PER_EPOCH - 2, 9)
+    start, before = (STEPS_PER_EPOCH - 2, 9) if name.endswith("resumed") else (0, 0)
     assert len(first) == len(second) == 3 * STEPS_PER_EPOCH - before
     for epoch in range(start, len(first), STEPS_PER_EPOCH):
         steps = slice(epoch, epoch + STEPS_PER_EPOCH)
@@ -72,10 +73,20 @@ def test_two_processes_share_out_every_row_once_an_epoch(processes, name):
         assert read == Counter(range(SIZES["train"]))
 
 
-def test_two_processes_go_on_as_if_they_had_not_stopped(processes):
+@pytest.mark.parametrize("resumed, whole", [("resumed", "uninterrupted"), ("streamed, resumed", "streamed")])
+def test_two_processes_go_on_as_if_they_had_not_stopped(processes, resumed, whole):
     for runs in processes:
-        assert gap(runs["resumed"], runs["uninterrupted"]) == 0
-        assert runs["resumed"].history == runs["uninterrupted"].history
+        assert gap(runs[resumed], runs[whole]) == 0
+        assert runs[resumed].history == runs[whole].history
+
+
+def test_two_processes_read_of_a_stream_what_the_steps_need(processes, tmp_path):
+    passes = [rows for runs in processes for rows in runs["streamed, some"].passes]
+    read = Counter(row for rows in passes for row in rows)
+    assert len(passes) == 8 and set(read.values()) == {1} and max(read) < SIZES["train"]
+    alone = trained(tmp_path, SmallTask(streamed=True), max_train_steps=4)
+    assert read == Counter(row for rows in alone.passes for row in rows)
+    assert all(gap(runs["streamed, some"], alone) < 1e-5 for runs in processes)
 
 
 def test_two_processes_drop_features_of_their_own(processes):
@@ -98,28 +109,23 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    """A data set whose splits are no multiples of anything."""
-    folder = tmp_path_factory.mktemp("reviews")
-    made = make_reviews()
+@pytest.fixture(params=[imdb, ner], ids=["imdb", "ner, streamed"])
+def task(request, tmp_path):
+    """A recipe with its flags, and a data set whose splits are no multiples of anything."""
+    given = OPTIONS | {"dataset": str(tmp_path), "streaming": request.param is ner}
+    made = make_reviews() if request.param is imdb else make_sentences().rename_column("tags", "ner_tags")
     for split, size in {"train": 211, "validation": 53, "test": 67}.items():
-        made[split].select(range(size)).to_parquet(folder / f"{split}.parquet")
-    return folder
+        made[split].select(range(size)).to_parquet(tmp_path / f"{split}.parquet")
+    return request.param, [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
 
 
-def flags(folder, reviews):
-    given = {"output_dir": str(folder), "dataset": str(reviews), **OPTIONS}
-    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
-
-
-def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
-    two, one = tmp_path / "two", tmp_path / "one"
+def test_the_recipe_on_two_processes(task, tmp_path, monkeypatch):
+    (recipe, flags), two, one = task, tmp_path / "two", tmp_path / "one"
     done = launch(
         *ACCELERATE,
         *("--config_file", CONFIGS / "multi-gpu.yaml", "--num_processes", "2", "--main_process_port", "0"),
-        *("-m", "recipes.imdb"),
-        *flags(two, reviews),
+        *("-m", recipe.__name__, "--output_dir", two),
+        *flags,
         ACCELERATE_USE_CPU="true",
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -129,13 +135,15 @@ def test_the_recipe_on_two_processes(reviews, tmp_path, monkeypatch):
     assert done.stdout.count("written to") == 1
     assert not (two / "checkpoints").exists()
 
-    monkeypatch.setattr(imdb, "serve", lambda *args, **kwargs: together["served"])  # shown in test_imdb.py
+    # Shown in test_imdb.py and test_ner.py.
+    monkeypatch.setattr(recipe, "serve", lambda *args, **kwargs: together["served"])
     fresh_accelerator()
-    alone = imdb.recipe(flags(one, reviews))
+    alone = recipe.recipe(["--output_dir", str(one), *flags])
     assert alone["world_size"] == 1
     for split in ("validation", "test"):
-        assert together["metrics"][split] == pytest.approx(alone["metrics"][split], abs=1e-5)
-        assert together["metrics"][split]["accuracy"] == alone["metrics"][split]["accuracy"]
+        ours, theirs = together["metrics"][split], alone["metrics"][split]
+        assert ours.pop("loss") == pytest.approx(theirs.pop("loss"), abs=1e-5)
+        assert ours == theirs
     ours, theirs = load_file(two / "model.safetensors"), load_file(one / "model.safetensors")
     assert ours.keys() == theirs.keys()
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
