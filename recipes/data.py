@@ -241,7 +241,9 @@ _LAYOUT = (
 def read_file(path: Path) -> Dataset:
     """A .parquet, .csv or .jsonl file, as it is."""
     try:
-        return Dataset(_READERS[path.suffix[1:]](path))
+        table = _READERS[path.suffix[1:]](path)
+        table.validate(full=True)  # text that is no UTF-8 would pass, and crash when it is taken out
+        return Dataset(table)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise unreadable(path, error) from error
 

@@ -175,7 +175,7 @@ def numbered(read: Pass, where: str) -> Iterator[tuple[int, Row]]:
     """The rows of a pass with their numbers.
 
     Raises:
-        DataError: one of them cannot be read; which.
+        DataError: they cannot be read; from which on.
     """
     rows, number = read(), 0
     while True:
@@ -186,7 +186,9 @@ def numbered(read: Pass, where: str) -> Iterator[tuple[int, Row]]:
         except DataError:
             raise
         except _UNREADABLE as error:
-            raise DataError(f"Row {number} (counted from 0) of {where} cannot be read: {data.brief(error)}") from error
+            raise DataError(
+                f"From row {number} (counted from 0) on, {where} cannot be read: {data.brief(error)}"
+            ) from error
         if not isinstance(row, dict):
             raise DataError(f"Row {number} (counted from 0) of {where} is {row!r:.60}, and no object with columns.")
         yield number, row
@@ -294,21 +296,30 @@ def read_parquet(path: Path, columns: list[str]) -> Iterator[Row]:
         yield from batch.to_pylist()
 
 
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a file of UTF-8, with their ends; not with the byte order mark that spreadsheets write."""
+    # As bytes, whose lines end where "\n" is, and not also at characters within a word, such as U+0085.
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            yield line.decode("utf-8" if number else "utf-8-sig")
+
+
 def _read_csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that Python takes for damage
-    # Spreadsheets write a byte order mark.
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            label = row.get("label") or ""
-            yield {**row, "label": int(label) if label.isdecimal() else label}
+    for row in csv.DictReader(lines(path)):
+        label = row.get("label") or ""
+        yield {**row, "label": int(label) if label.isdecimal() else label}
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:
     """The rows of a file."""
-    with path.open(encoding="utf-8-sig") as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
+    for line in lines(path):
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if "\\u" in line:  # half a character can be written so: an error now rather than in a tokenizer
+            json.dumps(row, ensure_ascii=False).encode()
+        yield row
 
 
 READERS = {"parquet": partial(read_parquet, columns=["text", "label"]), "csv": _read_csv, "jsonl": read_jsonl}

@@ -189,14 +189,12 @@ def _lines(path: Path, where: str) -> Iterator[tuple[int, str]]:
     """The lines of an open file with their numbers, from 1."""
     number = 0
     try:
-        # As bytes, whose lines end where "\n" is, and not also at characters within a word, such as U+0085.
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        for number, line in enumerate(streaming.lines(path), start=1):
+            yield number, line
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"The text of {where} cannot be read as UTF-8 (line {number}: {brief(error)}). Write it as UTF-8, or make "
-            "it anew."
+            f"The text of {where} cannot be read as UTF-8 (line {number + 1}: {brief(error)}). Write it as UTF-8, or "
+            "make it anew."
         ) from error
 
 

@@ -260,18 +260,17 @@ def test_steps_decide_how_much_is_read(tmp_path, task):
         ({"text": "a", "label": True}, "Row 3 .* the label True"),
         ({"label": 1}, "Row 3 .* has the text None"),
         ("no row", "Row 3 .* is 'no row', and no object with columns"),
-        (
-            '{"text": "cut',
-            r"Row 3 \(counted from 0\) of the train split \(folder mine\) cannot be read: JSONDecodeError",
-        ),
+        (b'{"text": "cut', r"^From row 3 \(counted from 0\) on, the train split \(folder mine\) cannot be read: JSON"),
+        (b'{"text": "caf\xe9", "label": 0}', "row 3 .* cannot be read: UnicodeDecodeError"),
+        ({"text": "half a smile: \ud83d", "label": 0}, "row 3 .* cannot be read: UnicodeEncodeError.*surrogates"),
     ],
     ids=str,
 )
 def test_a_row_that_is_wrong_is_named(tmp_path, reviews, row, says):
     folder = Path(write(tmp_path / "mine", "jsonl", **reviews))
-    lines = (folder / "train.jsonl").read_text().splitlines()
-    lines[3] = row if isinstance(row, str) and row.startswith("{") else json.dumps(row)
-    (folder / "train.jsonl").write_text("\n".join(lines))
+    lines = (folder / "train.jsonl").read_bytes().split(b"\n")
+    lines[3] = row if isinstance(row, bytes) else json.dumps(row).encode()
+    (folder / "train.jsonl").write_bytes(b"\n".join(lines))
     found = streaming.load("imdb", str(folder), seed=0)
     with pytest.raises(DataError, match=rf"(?s){says}"):
         list(found.read())

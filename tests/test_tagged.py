@@ -474,11 +474,14 @@ def test_bad_column_files_are_refused(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_a_file_cut_short_is_named(tmp_path, suffix):
+def test_a_damaged_file_is_named(tmp_path, suffix):
     folder = write(tmp_path / "mine", suffix, train=GOOD, test=GOOD)
     file = folder / f"test.{suffix}"
-    file.write_bytes(file.read_bytes()[:-20])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
     refused(folder, f"file 'test.{suffix}' of the folder 'mine' cannot be read as {suffix}")
+    file.write_bytes(whole.replace(b"Anna", b"Ann\xe9"))
+    refused(folder, f"file 'test.{suffix}' of the folder 'mine' cannot be read as {suffix} .*UTF8")
 
 
 def test_folders_that_are_none(tmp_path):
