@@ -89,12 +89,13 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
 
 
 class Place(NamedTuple):
-    """Where a data set is, a folder or an id of the Hub, and what results.json calls it."""
+    """Where a data set is, a folder or an id of the Hub (and a revision), and what results.json calls it."""
 
     name: str
     source: str
     folder: Path | None
     hub_id: str | None
+    revision: str | None = None
 
 
 def place(name: str, dataset: str) -> Place:
@@ -107,6 +108,11 @@ def place(name: str, dataset: str) -> Place:
         return Place(name, f"$RNNZOO_DATA/{name}", folder, None)
     if dataset == "auto":
         return Place(name, f"Hub: {HUB[name]}", None, HUB[name])
+    return place_of(dataset)
+
+
+def place_of(dataset: str) -> Place:
+    """The folder or the id of the Hub that somebody names."""
     if os.path.exists(dataset) or not looks_like_hub_id(dataset):
         folder = Path(dataset).expanduser()
         return Place(folder.resolve().name, f"folder {folder.resolve().name}", folder, None)
@@ -235,12 +241,19 @@ _LAYOUT = (
 def read_file(path: Path) -> Dataset:
     """A .parquet, .csv or .jsonl file, as it is."""
     try:
-        return Dataset(_READERS[path.suffix[1:]](path))
+        table = _READERS[path.suffix[1:]](path)
+        table.validate(full=True)  # text that is no UTF-8 would pass, and crash when it is taken out
+        return Dataset(table)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(
-            f"The file {path.name!r} of the folder {path.parent.name!r} cannot be read as {path.suffix[1:]} "
-            f"({brief(error)}). It may be damaged or cut short: make it anew."
-        ) from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """What is said of a file that a library cannot read."""
+    return DataError(
+        f"The file {path.name!r} of the folder {path.parent.name!r} cannot be read as {path.suffix[1:]} "
+        f"({brief(error)}). It may be damaged or cut short: make it anew."
+    )
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -326,14 +339,7 @@ def _checked(raw: dict[str, Dataset], names: tuple[str, ...] | None, source: str
     raw = {split: raw[split] for split in SPLITS if split in raw}
     tables = {split: _columns(rows, f"the {split} split ({source})") for split, rows in raw.items()}
 
-    own_names = {tuple(rows.features["label"].names) for rows in raw.values() if _has_names(rows)}
-    if len(own_names) > 1:
-        raise DataError(
-            f"The splits ({source}) name their classes differently: {' and '.join(map(str, sorted(own_names)))}. "
-            "A number must mean the same class everywhere: write the files with one ClassLabel."
-        )
-    if own_names:
-        names = written_out(own_names.pop())
+    names = own_names((rows.features for rows in raw.values()), source) or names
     classes = sorted(pc.unique(tables["train"]["label"]).to_pylist())
     if len(classes) == 1:
         raise DataError(
@@ -369,9 +375,20 @@ def checked_split(rows: Dataset, names: tuple[str, ...], where: str) -> Dataset:
     return _labelled(_columns(rows, where), names, where)
 
 
-def written_out(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of classes, neg and pos in full."""
-    return tuple(_WRITTEN_OUT.get(name, name) for name in names)
+def own_names(features: Iterable[Features | None], source: str) -> tuple[str, ...] | None:
+    """The names that the splits themselves give their classes, if they do, neg and pos in full.
+
+    Raises:
+        DataError: they do it differently.
+    """
+    labels = [(held or {}).get("label") for held in features]
+    found = {tuple(label.names) for label in labels if isinstance(label, ClassLabel)}
+    if len(found) > 1:
+        raise DataError(
+            f"The splits ({source}) name their classes differently: {' and '.join(map(str, sorted(found)))}. "
+            "A number must mean the same class everywhere: write the files with one ClassLabel."
+        )
+    return tuple(_WRITTEN_OUT.get(name, name) for name in found.pop()) if found else None
 
 
 def need_train_and_test(raw: dict[str, Dataset], source: str) -> None:
@@ -382,10 +399,6 @@ def need_train_and_test(raw: dict[str, Dataset], source: str) -> None:
                 f"The data set ({source}) has no {split} split, only: {', '.join(raw)}. A recipe trains on train and "
                 "is measured on test: name or cut the splits so that both are there."
             )
-
-
-def _has_names(rows: Dataset) -> bool:
-    return isinstance(rows.features["label"], ClassLabel)
 
 
 def _columns(rows: Dataset, where: str) -> pa.Table:

@@ -16,12 +16,12 @@ from transformers import AutoModelForSequenceClassification
 
 import rnnzoo
 from recipes import data, made, probes, streaming
-from recipes.command_line import RecipeError, main, option, parse
+from recipes.command_line import main, parse
 from recipes.models import ModelOptions, build, longest
 from recipes.serving import TOLERANCE, answers
-from recipes.streaming import Stream
+from recipes.streaming import Stream, Survey
 from recipes.training import Task, run, start
-from recipes.word_vectors import WORD2VEC, given, start_vectors
+from recipes.word_vectors import given, start_vectors
 
 
 @dataclass
@@ -35,23 +35,6 @@ class ImdbOptions(ModelOptions):
     smallest_text: ClassVar = "word"
     not_here: ClassVar = frozenset({"use_crf", "character_size", "character_embedding_size"})
 
-    streaming: bool = option(False, "read the train split as it is needed: what is held does not grow with it")
-
-    def __post_init__(self):
-        """Refuses what needs all rows at once."""
-        super().__post_init__()
-        if not self.streaming:
-            return
-        for name, refused, why in (
-            ("dataset", self.dataset == "made", "the made set is in memory as it is"),
-            ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts again and again"),
-            ("validation_fraction", self.validation_fraction is not None, "the size of a stream is not known"),
-        ):
-            if refused:
-                raise RecipeError(
-                    f"{name} is {getattr(self, name)}, and streaming true: {why}. Leave out one of them."
-                )
-
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     """Runs the recipe with flags as on the command line; returns what is in results.json."""
@@ -60,16 +43,12 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     vectors = given(options)
     with accelerator.main_process_first():
         corpus = (
-            streaming.load("imdb", options.dataset, seed=options.seed)
+            streaming.load("imdb", options.dataset, seed=options.seed, most=options.most_rows)
             if options.streaming
             else data.load("imdb", options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
         )
     accelerator.print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
-    if options.streaming:
-        most = options.max_train_steps and options.max_train_steps * options.batch_size
-        texts = streaming.Survey(corpus.read(), most)
-    else:
-        texts = corpus.splits["train"]["text"]
+    texts = Survey(corpus.read(), "text") if options.streaming else corpus.splits["train"]["text"]
     tokenizer, model = build(options, corpus.labels, texts, problem_type="single_label_classification")
     limit = longest(options, tokenizer, model)
     cut = cut_to(limit)
@@ -79,7 +58,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     ids = partial(encode, tokenizer=tokenizer, model=model, cut=cut)
     rows = {name: Dataset.from_dict(ids(split[:])) for name, split in corpus.splits.items()}
     if options.streaming:
-        rows["train"] = Stream(corpus.read, texts.finish(corpus.source), ids)
+        rows["train"] = Stream(corpus.read, texts.finish(), ids, column="text")
     sizes = {name: len(rows[name]) for name in data.SPLITS}
     accelerator.print(f"Rows: {sizes}.")
     task = Task(

@@ -11,8 +11,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 import rnnzoo
-from recipes.command_line import RecipeError, unknown
+from recipes.command_line import RecipeError, option, unknown
 from recipes.training import TrainingOptions
+from recipes.word_vectors import WORD2VEC
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 
 
@@ -48,9 +49,20 @@ class ModelOptions(TrainingOptions):
     smallest_text: ClassVar[Any]
     not_here: ClassVar[frozenset[str]]
 
+    streaming: bool = option(False, "read the train split as it is needed: what is held does not grow with it")
+
     def __post_init__(self):
-        """Refuses options that the model or the tokenizer would refuse, before any data is read."""
+        """Refuses options that the model, the tokenizer or a stream would refuse, before any data is read."""
         super().__post_init__()
+        for name, refused, why in (
+            ("dataset", self.dataset == "made", "the made set is in memory as it is"),
+            ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts again and again"),
+            ("validation_fraction", self.validation_fraction is not None, "the size of a stream is not known"),
+        ):
+            if self.streaming and refused:
+                raise RecipeError(
+                    f"{name} is {getattr(self, name)}, and streaming true: {why}. Leave out one of them."
+                )
         if self.model_name_or_path:
             return
         if self.max_length:
@@ -77,6 +89,11 @@ class ModelOptions(TrainingOptions):
             raise RecipeError(
                 f"An option under model or tokenizer is refused: {' '.join(str(error).split())}"
             ) from error
+
+    @property
+    def most_rows(self) -> int | None:
+        """Rows of a stream that can come to be read, for which it need not be read to its end."""
+        return self.max_train_steps and self.max_train_steps * self.batch_size
 
 
 def longest(options: ModelOptions, tokenizer, model) -> int | None:
@@ -147,6 +164,8 @@ def build(
 
     try:
         tokenizer = options.train_tokenizer(texts, **{**(tokenizer_options or {}), **options.tokenizer})
+    except RecipeError:
+        raise  # a stream is read here for the first time
     except ValueError as error:
         raise RecipeError(f"No tokenizer can be trained on the train split: {error}") from error
     if getattr(tokenizer, "word_length", 0):

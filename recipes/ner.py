@@ -17,8 +17,10 @@ from transformers import AutoModelForTokenClassification
 import rnnzoo
 from recipes import made_names, probes, tagged
 from recipes.command_line import RecipeError, main, parse
+from recipes.data import SPLITS
 from recipes.models import ModelOptions, build, longest
 from recipes.serving import TOLERANCE, answers
+from recipes.streaming import Stream, Survey
 from recipes.training import Task, run, start
 from recipes.word_vectors import WORD2VEC, given, start_vectors
 
@@ -55,22 +57,31 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     options = parse(NerOptions, argv)
     accelerator = start(options)
     with accelerator.main_process_first():
-        corpus = tagged.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
-    sizes = {name: len(split) for name, split in corpus.splits.items()}
+        corpus = (
+            tagged.stream(options.dataset, seed=options.seed, most=options.most_rows)
+            if options.streaming
+            else tagged.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
+        )
     accelerator.print(made_names.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
-    accelerator.print(f"Sentences: {sizes}.")
+    sentences = Survey(corpus.read(), "tokens") if options.streaming else corpus.splits["train"]["tokens"]
     vectors = given(options)
     words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
     if not options.model.get("character_size"):
         words["word_length"] = 0
-    tokenizer, model = build(options, corpus.labels, corpus.splits["train"]["tokens"], words)
+    tokenizer, model = build(options, corpus.labels, sentences, words)
     limit = longest(options, tokenizer, model)
     if limit:
         # On record in results.json, and in the saved tokenizer, where the pipeline looks for it.
         options.max_length = tokenizer.model_max_length = limit
     whole = hasattr(model.config, "use_crf")
-    rows = {name: encode(split, tokenizer, corpus.labels, limit, whole) for name, split in corpus.splits.items()}
+    pieces = partial(encode, tokenizer=tokenizer, labels=corpus.labels, limit=limit, whole=whole)
+    rows = {name: Dataset.from_dict(pieces(split[:])) for name, split in corpus.splits.items()}
+    # Those of a stream are not known before they are read.
     unread = {name: sum(row.count(NOWHERE) for row in split["starts"]) for name, split in rows.items()}
+    if options.streaming:
+        rows["train"] = Stream(corpus.read, sentences.finish(), pieces, column="tokens")
+    sizes = {name: len(rows[name]) for name in SPLITS}
+    accelerator.print(f"Sentences: {sizes}.")
     if any(unread.values()):
         accelerator.print(f"Words that the model does not get to read, counted as {OUTSIDE}: {unread}.")
     task = Task(
@@ -88,19 +99,21 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     return run(accelerator, model, tokenizer, task, options)
 
 
-def encode(split: Dataset, tokenizer, labels: list[str], limit: int | None, whole: bool) -> Dataset:
+def encode(
+    sentences: dict[str, list], *, tokenizer, labels: list[str], limit: int | None, whole: bool
+) -> dict[str, list]:
     """Words as pieces, each with a label.
 
     Columns: `labels` of the pieces; of all words `starts`, where they begin, and `tags`. With `whole`
     every piece has a label, I-X after the first; else the first one only, as is usual for transformers.
     """
     cut = {"truncation": True, "max_length": limit} if limit else {}
-    pieces = tokenizer(list(split["tokens"]), is_split_into_words=True, return_attention_mask=False, **cut)
+    pieces = tokenizer(sentences["tokens"], is_split_into_words=True, return_attention_mask=False, **cut)
     number = {label: i for i, label in enumerate(labels)}
     inside = [number.get(f"I-{label[2:]}", i) if label != OUTSIDE else i for i, label in enumerate(labels)]
     columns = {name: pieces[name] for name in ("input_ids", "character_ids") if name in pieces}
     columns |= {"length": list(map(len, pieces["input_ids"])), "labels": [], "starts": [], "tags": []}
-    for encoding, tags in zip(pieces.encodings, split["tags"], strict=True):
+    for encoding, tags in zip(pieces.encodings, sentences["tags"], strict=True):
         of_words = [number[tag] for tag in tags]
         of_pieces, starts, before = [], [NOWHERE] * len(tags), None
         for place, word in enumerate(encoding.word_ids):
@@ -115,7 +128,7 @@ def encode(split: Dataset, tokenizer, labels: list[str], limit: int | None, whol
         columns["labels"].append(of_pieces)
         columns["starts"].append(starts)
         columns["tags"].append(of_words)
-    return Dataset.from_dict(columns)
+    return columns
 
 
 def collate(tokenizer, rows: dict[str, list]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Reviews that are read as they are needed, for data sets larger than memory: what is held does not grow with them."""
+"""Rows that are read as they are needed, for data sets larger than memory: what is held does not grow with them."""
 
 import csv
 import json
@@ -14,31 +14,37 @@ from typing import Any
 import datasets
 import pyarrow.parquet
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Features
 
 from recipes import data
 from recipes.data import DataError
 
 
 Row = dict[str, Any]
+Pass = Callable[[], Iterator[Row]]
 
 # Rows among which the next one is drawn; rows to choose an epoch by, one in so many until there are enough.
 BUFFER, VALIDATION, ONE_IN = 10_000, 5_000, 20
+# What the libraries raise that read rows, from files and over the network.
+_UNREADABLE = (
+    *(OSError, ValueError, RuntimeError, csv.Error),
+    *(pyarrow.ArrowException, datasets.exceptions.DatasetsError),
+)
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """A labelled data set whose train split is read anew for every pass.
+    """A data set whose train split is read anew for every pass.
 
-    name, source, labels: as of `data.Corpus`.
+    name, source, labels: as of `data.Corpus` or `tagged.TaggedCorpus`.
     read: begins a pass over the rows to train on.
-    splits: validation and test, in memory, with the columns `text` and `label`.
+    splits: validation and test, in memory, with the columns of those rows.
     """
 
     name: str
     source: str
     labels: list[str]
-    read: Callable[[], Iterator[Row]]
+    read: Pass
     splits: DatasetDict
 
 
@@ -53,60 +59,66 @@ class Stream:
         read: begins a pass.
         size: rows of a pass.
         encode: columns of rows -> those that the task collates.
+        column: the column whose length counts.
     """
 
-    def __init__(self, read: Callable[[], Iterator[Row]], size: int, encode: Callable[[dict], dict[str, list]]):
-        self.read, self.size, self.encode = read, size, encode
+    def __init__(self, read: Pass, size: int, encode: Callable[[dict], dict[str, list]], column: str):
+        self.read, self.size, self.encode, self.column = read, size, encode, column
 
     def __len__(self):
         return self.size
 
     def __getitem__(self, rows: list[Row]) -> dict[str, list]:
-        return self.encode({name: [row[name] for row in rows] for name in ("text", "label")})
+        return self.encode({name: [row[name] for row in rows] for name in rows[0]})
 
     def batches(self, batch_size: int, seed: int, epoch: int) -> Iterator[list[Row]]:
-        """All rows of an epoch, in batches as equal as can be."""
+        """All rows of an epoch, in batches as equal as can be.
+
+        Raises:
+            DataError: there are fewer than there were.
+        """
         rng = random.Random(1_000_003 * seed + epoch)
-        rows = shuffled(islice(self.read(), self.size), rng)
+        rows = shuffled(self._all(), rng)
         pool = list(islice(rows, 50 * batch_size))
         while pool:
             following = list(islice(rows, 50 * batch_size))
             if len(following) < 50 * batch_size:  # a short last batch might not go round among processes
                 pool, following = pool + following, []
-            pool.sort(key=lambda row: len(row["text"]))
+            pool.sort(key=lambda row: len(row[self.column]))
             parts = torch.arange(len(pool)).tensor_split(math.ceil(len(pool) / batch_size))
             found = [[pool[i] for i in part] for part in parts]
             rng.shuffle(found)
             yield from found
             pool = following
 
+    def _all(self) -> Iterator[Row]:
+        """As many rows as were counted; a file may have grown since."""
+        count = 0
+        for row in islice(self.read(), self.size):
+            count += 1
+            yield row
+        if count < self.size:
+            raise DataError(
+                f"The train split has {count} rows, and had {self.size} when they were counted: it has been changed "
+                "while it was read. Leave the data set as it is until the run is over, and start anew."
+            )
+
 
 class Survey:
-    """The texts of a pass, for a tokenizer to learn from; counts the rows, and notes their classes."""
+    """A column of a pass, for a tokenizer to learn from; counts the rows."""
 
-    def __init__(self, rows: Iterable[Row], most: int | None):
-        self.rows, self.size, self.classes = islice(rows, most), 0, set()
+    def __init__(self, rows: Iterator[Row], column: str):
+        self.rows, self.column, self.size = rows, column, 0
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[Any]:
         for row in self.rows:
             self.size += 1
-            self.classes.add(row["label"])
-            yield row["text"]
+            yield row[self.column]
 
-    def finish(self, source: str) -> int:
-        """Reads what nobody has read; how many rows there are.
-
-        Raises:
-            DataError: they are all of one class.
-        """
+    def finish(self) -> int:
+        """Reads what nobody has read; how many rows there are."""
         for _ in self:
             pass
-        if len(self.classes) < 2:
-            raise DataError(
-                f"The {self.size} rows of the train split ({source}) that are read have the classes "
-                f"{sorted(self.classes)}: there is nothing to tell apart. Check how the labels were written, and that "
-                "max_train_steps reaches beyond the first class of a file that is sorted."
-            )
         return self.size
 
 
@@ -124,8 +136,97 @@ def shuffled(rows: Iterable[Row], rng: random.Random) -> Iterator[Row]:
     yield from buffer
 
 
-def load(name: str, dataset: str = "auto", *, seed: int) -> Streamed:
-    """The data set that `data.load` would give, without reading its train split now.
+# ---- what any task reads ----
+
+
+def splits_at(
+    there: data.Place,
+    names: dict[str, tuple[str, ...]],
+    readers: dict[str, Callable[[Path], Iterator[Row]]],
+    read_whole: Callable[[Path], Dataset],
+    layout: str,
+) -> tuple[dict[str, Any], Features | None, tuple[str, ...] | None]:
+    """The splits of a data set, train as a `Pass` and the others whole; train's features, if any; labels.json's names.
+
+    `names` and `layout` are as of `data.split_files`; `readers`, by suffix, give the rows of an open file one by one.
+
+    Raises:
+        DataError: there is no such data set, one that lacks train or test, or a file that cannot be read.
+    """
+    listed, features = None, None
+    if there.folder is not None:
+        listed, files = data.read_names(there.folder), data.split_files(there.folder, names, readers, layout)
+        raw = {split: read_whole(file) for split, file in files.items() if split != "train"}
+        if train := files.get("train"):
+            raw["train"], features = partial(readers[train.suffix[1:]], train), _features_of(train)
+    else:
+        streams = data.read_hub(there.hub_id, there.revision, streaming=True)
+        raw = {split: partial(iter, rows) for split, rows in streams.items() if split in data.SPLITS}
+        for split in raw.keys() - {"train"}:
+            rows = [row for _, row in numbered(raw[split], f"the {split} split ({there.source})")]
+            raw[split] = Dataset.from_list(rows, features=streams[split].features)
+        if "train" in streams:
+            features = streams["train"].features
+    data.need_train_and_test(raw, there.source)
+    return raw, features, listed
+
+
+def numbered(read: Pass, where: str) -> Iterator[tuple[int, Row]]:
+    """The rows of a pass with their numbers.
+
+    Raises:
+        DataError: they cannot be read; from which on.
+    """
+    rows, number = read(), 0
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except DataError:
+            raise
+        except _UNREADABLE as error:
+            raise DataError(
+                f"From row {number} (counted from 0) on, {where} cannot be read: {data.brief(error)}"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"Row {number} (counted from 0) of {where} is {row!r:.60}, and no object with columns.")
+        yield number, row
+        number += 1
+
+
+def set_apart(read: Pass, seed: int, source: str) -> tuple[list[Row], Pass]:
+    """Rows to choose an epoch by, one in twenty of the first 100,000, drawn by `seed`; and a pass over all others.
+
+    Raises:
+        DataError: there is none.
+    """
+    chosen = list(_apart(read, seed, validation=True))
+    if not chosen:
+        raise DataError(
+            f"The train split ({source}) is too short to set one row in {ONE_IN} apart for validation. Bring a "
+            "validation split, or leave out streaming."
+        )
+    return chosen, partial(_apart, read, seed, validation=False)
+
+
+def _apart(read: Pass, seed: int, *, validation: bool) -> Iterator[Row]:
+    """The rows that are set apart for validation, or all others."""
+    rng, chosen = random.Random(seed), 0
+    for row in read():
+        apart = chosen < VALIDATION and rng.randrange(ONE_IN) == 0
+        chosen += apart
+        if apart == validation:
+            yield row
+        if validation and chosen == VALIDATION:
+            return
+
+
+# ---- reviews ----
+
+
+def load(name: str, dataset: str = "auto", *, seed: int, most: int | None = None) -> Streamed:
+    """The data set that `data.load` would give, without reading its train split now; `most` rows of that a pass.
 
     Where there is no validation split, of the first 100,000 rows of train one in twenty is set apart, drawn by `seed`.
 
@@ -135,80 +236,51 @@ def load(name: str, dataset: str = "auto", *, seed: int) -> Streamed:
     """
     there = data.place(name, dataset)
     source = there.source
-    if there.folder is not None:
-        files = data.split_files(there.folder, {split: (split,) for split in data.SPLITS}, READERS, _LAYOUT)
-        raw = {split: data.read_file(file) for split, file in files.items() if split != "train"}
-        names = data.read_names(there.folder)
-        if "train" in files:
-            raw["train"] = partial(READERS[files["train"].suffix[1:]], files["train"])
-            names = names or _names_in(files["train"])
-    else:
-        streams = {s: rows for s, rows in data.read_hub(there.hub_id, streaming=True).items() if s in data.SPLITS}
-        names = _class_names(streams["train"].features) if "train" in streams else None
-        raw = {
-            split: partial(iter, rows) if split == "train" else Dataset.from_list(list(rows), features=rows.features)
-            for split, rows in streams.items()
-        }
-    data.need_train_and_test(raw, source)
-    names = data.written_out(names or (data.LABELS[name] if dataset == "auto" else ()))
+    raw, features, listed = splits_at(there, {s: (s,) for s in data.SPLITS}, READERS, data.read_file, _LAYOUT)
+    read = raw.pop("train")
+    names = data.own_names([features, *(rows.features for rows in raw.values())], source) or listed
+    names = names or (data.LABELS[name] if dataset == "auto" else None)
     if not names:
         raise DataError(
             f"Nothing says which classes the data set ({source}) has, and a stream is not read for it. List their "
             'names in the order of their numbers in labels.json beside the files, such as ["negative", "positive"].'
         )
-    read, validation = partial(_checked, raw["train"], names, source), raw.get("validation")
-    if validation is None:
-        everything = read
-        apart = list(_apart(everything(), seed, validation=True))
-        if not apart:
-            raise DataError(
-                f"The train split ({source}) is too short to set one row in {ONE_IN} apart for validation. Bring a "
-                "validation split, or leave out streaming."
-            )
-        validation, read = Dataset.from_list(apart), partial(_rest, everything, seed)
+    read = partial(_reviews, read, names, f"the train split ({source})")
+    if "validation" not in raw:
+        apart, read = set_apart(read, seed, source)
+        raw["validation"] = Dataset.from_list(apart)
     splits = {
-        split: data.checked_split(rows, names, f"the {split} split ({source})")
-        for split, rows in (("validation", validation), ("test", raw["test"]))
+        split: data.checked_split(raw[split], names, f"the {split} split ({source})")
+        for split in ("validation", "test")
     }
-    return Streamed(there.name, source, list(names), read, DatasetDict(splits))
+    return Streamed(there.name, source, list(names), partial(_pass, read, most, source), DatasetDict(splits))
 
 
-def _apart(rows: Iterator[Row], seed: int, *, validation: bool) -> Iterator[Row]:
-    """The rows that are set apart for validation, or all others."""
-    rng, chosen = random.Random(seed), 0
-    for row in rows:
-        apart = chosen < VALIDATION and rng.randrange(ONE_IN) == 0
-        chosen += apart
-        if apart == validation:
-            yield row
-        if validation and chosen == VALIDATION:
-            return
-
-
-def _rest(everything: Callable[[], Iterator[Row]], seed: int) -> Iterator[Row]:
-    return _apart(everything(), seed, validation=False)
-
-
-def _checked(read: Callable[[], Iterator[Row]], names: tuple[str, ...], source: str) -> Iterator[Row]:
+def _reviews(read: Pass, names: tuple[str, ...], where: str) -> Iterator[Row]:
     """Rows with a text and the number of a class, or an error that names the row."""
-    rows, classes = enumerate(read()), f"{len(names)} classes: {', '.join(names[:8])}"
-    while True:
-        number = None
-        try:
-            number, row = next(rows)
-            text, label = row.get("text"), row.get("label")
-        except StopIteration:
-            return
-        except (AttributeError, ValueError, OSError, csv.Error, pyarrow.ArrowException) as error:
-            where = "a row" if number is None else f"row {number}"
-            raise DataError(f"The train split ({source}) cannot be read at {where}: {data.brief(error)}") from error
+    for number, row in numbered(read, where):
+        text, label = row.get("text"), row.get("label")
         if not isinstance(text, str) or type(label) is not int or not 0 <= label < len(names):
             raise DataError(
-                f"Row {number} (counted from 0) of the train split ({source}) has the text {text!r:.60} and the label "
-                f"{label!r:.60}: it must have a string and the number of a class ({classes}). Correct it, or leave it "
-                "out."
+                f"Row {number} (counted from 0) of {where} has the text {text!r:.60} and the label {label!r:.60}: it "
+                f"must have a string and the number of a class ({len(names)} classes: {', '.join(names[:8])}). "
+                "Correct it, or leave it out."
             )
         yield {"text": text, "label": label}
+
+
+def _pass(read: Pass, most: int | None, source: str) -> Iterator[Row]:
+    """So many rows, which must not all be of one class."""
+    classes = set()
+    for row in islice(read(), most):
+        classes.add(row["label"])
+        yield row
+    if len(classes) < 2:
+        raise DataError(
+            f"The rows of the train split ({source}) that are read have the classes {sorted(classes)}: there is "
+            "nothing to tell apart. Check how the labels were written, and that max_train_steps reaches beyond the "
+            "first class of a file that is sorted."
+        )
 
 
 # ---- files ----
@@ -218,36 +290,46 @@ _LAYOUT = (
 )
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
-    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1000, columns=["text", "label"]):
+def read_parquet(path: Path, columns: list[str]) -> Iterator[Row]:
+    """The rows of a file."""
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches(1000, columns=columns):
         yield from batch.to_pylist()
 
 
+def lines(path: Path) -> Iterator[str]:
+    """The lines of a file of UTF-8, with their ends; not with the byte order mark that spreadsheets write."""
+    # As bytes, whose lines end where "\n" is, and not also at characters within a word, such as U+0085.
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            yield line.decode("utf-8" if number else "utf-8-sig")
+
+
 def _read_csv(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            label = row.get("label") or ""
-            yield {**row, "label": int(label) if label.isdecimal() else label}
+    csv.field_size_limit(2**31 - 1)  # a text may be longer than the 131,072 characters that Python takes for damage
+    for row in csv.DictReader(lines(path)):
+        label = row.get("label") or ""
+        yield {**row, "label": int(label) if label.isdecimal() else label}
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
+def read_jsonl(path: Path) -> Iterator[Row]:
+    """The rows of a file."""
+    for line in lines(path):
+        if not line.strip():
+            continue
+        row = json.loads(line)
+        if "\\u" in line:  # half a character can be written so: an error now rather than in a tokenizer
+            json.dumps(row, ensure_ascii=False).encode()
+        yield row
 
 
-READERS = {"parquet": _read_parquet, "csv": _read_csv, "jsonl": _read_jsonl}
+READERS = {"parquet": partial(read_parquet, columns=["text", "label"]), "csv": _read_csv, "jsonl": read_jsonl}
 
 
-def _names_in(file: Path) -> tuple[str, ...] | None:
-    """The names of the classes that a parquet file carries."""
+def _features_of(file: Path) -> Features | None:
+    """The types, and names of classes, that a parquet file carries."""
     if file.suffix != ".parquet":
         return None
-    return _class_names(datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(file)))
-
-
-def _class_names(features: datasets.Features | None) -> tuple[str, ...] | None:
-    """Those of a ClassLabel."""
-    label = (features or {}).get("label")
-    return tuple(label.names) if isinstance(label, ClassLabel) else None
+    try:
+        return Features.from_arrow_schema(pyarrow.parquet.read_schema(file))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise data.unreadable(file, error) from error

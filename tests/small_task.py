@@ -6,15 +6,17 @@ Run as a script by a launcher, it does these runs and writes what came of them: 
 import random
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, concatenate_datasets
 from torch import nn
 
+from recipes.streaming import Stream
 from recipes.training import Task, TrainingOptions, start, train
 from rnnzoo import LSTMConfig, LSTMForTokenClassification, LSTMModel
 
@@ -92,14 +94,22 @@ class Stopped(BaseException):
 class SmallTask(Task):
     """The task, which notes the rows of every collated pass in `seen`, and can stop before a pass of training."""
 
-    def __init__(self, stop_at: int | None = None, scores=None, labelled: float = 1.0):
+    def __init__(self, stop_at: int | None = None, scores=None, labelled: float = 1.0, streamed: bool = False):
         self.seen: list[list[int]] = []
         self.stop_at = stop_at
         self.scores = iter(scores) if scores else None
+        splits = {split: rows(split, labelled) for split in SIZES}
+        if streamed:
+            # Of two files, one of them far smaller, as a data set of the Hub may have them.
+            shards = [
+                splits["train"].select(part).to_iterable_dataset() for part in (range(4), range(4, SIZES["train"]))
+            ]
+            read = partial(iter, concatenate_datasets(shards))
+            splits["train"] = Stream(read, SIZES["train"], lambda columns: columns, column="input_ids")
         super().__init__(
             name="small",
             dataset={"name": "small", "source": "tests", "splits": SIZES},
-            rows=DatasetDict({split: rows(split, labelled) for split in SIZES}),
+            rows=splits,
             collate=self._collate,
             read=self._read,
             metrics=self._metrics,
@@ -196,12 +206,12 @@ def compared(folder, name: str) -> SimpleNamespace:
         torch.set_default_dtype(torch.float32)
 
 
-def stopped_and_resumed(folder, stop_at: int, **settings) -> SimpleNamespace:
+def stopped_and_resumed(folder, stop_at: int, streamed: bool = False, **settings) -> SimpleNamespace:
     """Like `trained`, but the run is cut off before a pass, and another goes on from its newest checkpoint."""
     try:
-        trained(folder, SmallTask(stop_at=stop_at), **settings)
+        trained(folder, SmallTask(stop_at=stop_at, streamed=streamed), **settings)
     except Stopped:
-        return trained(folder, resume=True, **settings)
+        return trained(folder, SmallTask(streamed=streamed), resume=True, **settings)
     raise AssertionError(f"the run was over before pass {stop_at}")
 
 
@@ -216,6 +226,11 @@ def main(folder: Path) -> None:
     found["dropped"] = trained(folder / "run", max_train_steps=1, dropout=0.5)
     found["uninterrupted"] = trained(folder / "uninterrupted", **SETTINGS)
     found["resumed"] = stopped_and_resumed(folder / "resumed", stop_at=STEPS_PER_EPOCH + 4, **SETTINGS)
+    found["streamed"] = trained(folder / "streamed", SmallTask(streamed=True), **SETTINGS)
+    found["streamed, resumed"] = stopped_and_resumed(
+        folder / "streamed, resumed", stop_at=STEPS_PER_EPOCH + 4, streamed=True, **SETTINGS
+    )
+    found["streamed, some"] = trained(folder / "run", SmallTask(streamed=True), max_train_steps=4)
     rank = torch.distributed.get_rank()
     torch.save({name: vars(run) for name, run in found.items()}, folder / f"process-{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -20,11 +20,12 @@ from accelerate.commands.config.config_args import load_config_from_file
 from datasets import Dataset
 from reliability import note
 from safetensors.torch import load_file
-from small_task import RUNS, SETTINGS, SIZES, STEPS_PER_EPOCH, compared, fresh_accelerator, gap, trained
+from small_task import RUNS, SETTINGS, SIZES, STEPS_PER_EPOCH, SmallTask, compared, fresh_accelerator, gap, trained
 
-from recipes import imdb
+from recipes import imdb, ner
 from recipes.command_line import RecipeError
 from recipes.made import make_reviews
+from recipes.made_names import make_sentences
 
 
 ROOT = Path(__file__).parents[1]
@@ -95,21 +96,31 @@ def test_several_processes_train_what_one_trains(processes, alone, name):
             assert ours["validation"] == pytest.approx(theirs["validation"], abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["uninterrupted", "resumed"])
+@pytest.mark.parametrize("name", ["uninterrupted", "resumed", "streamed", "streamed, resumed"])
 def test_several_processes_share_out_every_row_once_an_epoch(processes, name):
     passes = [runs[name].passes for runs in processes]
     # The resumed run knows only of what came after its checkpoint, step 9: two batches into its second epoch.
-    start, before = (0, 0) if name == "uninterrupted" else (STEPS_PER_EPOCH - 2, 9)
+    start, before = (STEPS_PER_EPOCH - 2, 9) if name.endswith("resumed") else (0, 0)
     assert {len(mine) for mine in passes} == {3 * STEPS_PER_EPOCH - before}
     for epoch in range(start, len(passes[0]), STEPS_PER_EPOCH):
         read = Counter(row for mine in passes for rows in mine[epoch : epoch + STEPS_PER_EPOCH] for row in rows)
         assert read == Counter(range(SIZES["train"]))
 
 
-def test_several_processes_go_on_as_if_they_had_not_stopped(processes):
+@pytest.mark.parametrize("resumed, whole", [("resumed", "uninterrupted"), ("streamed, resumed", "streamed")])
+def test_several_processes_go_on_as_if_they_had_not_stopped(processes, resumed, whole):
     for runs in processes:
-        assert gap(runs["resumed"], runs["uninterrupted"]) == 0
-        assert runs["resumed"].history == runs["uninterrupted"].history
+        assert gap(runs[resumed], runs[whole]) == 0
+        assert runs[resumed].history == runs[whole].history
+
+
+def test_several_processes_read_of_a_stream_what_the_steps_need(processes, tmp_path):
+    passes = [rows for runs in processes for rows in runs["streamed, some"].passes]
+    read = Counter(row for rows in passes for row in rows)
+    assert len(passes) == 4 * len(processes) and set(read.values()) == {1} and max(read) < SIZES["train"]
+    alone = trained(tmp_path, SmallTask(streamed=True), max_train_steps=4)
+    assert read == Counter(row for rows in alone.passes for row in rows)
+    assert all(gap(runs["streamed, some"], alone) < 1e-5 for runs in processes)
 
 
 def test_one_process_goes_on_from_a_checkpoint_of_several_unless_it_is_in_parts(processes, tmp_path):
@@ -144,38 +155,42 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    """A data set whose splits are no multiples of anything."""
-    folder = tmp_path_factory.mktemp("reviews")
-    made = make_reviews()
-    for split, size in {"train": 211, "validation": 53, "test": 67}.items():
-        made[split].select(range(size)).to_parquet(folder / f"{split}.parquet")
-    return folder
-
-
-def flags(folder, reviews):
-    given = {"output_dir": str(folder), "dataset": str(reviews), **OPTIONS}
+def as_flags(given):
     return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
 
 
 @pytest.fixture(scope="module")
-def recipe_alone(reviews, tmp_path_factory):
-    """What one process makes of them: its folder and results."""
-    folder = tmp_path_factory.mktemp("one")
-    fresh_accelerator()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(imdb, "serve", lambda *args, **kwargs: {"largest_difference": 0.0})  # shown in test_imdb.py
-        return folder, imdb.recipe(flags(folder, reviews))
+def alone_with(tmp_path_factory):
+    """Of a recipe: its flags, which name a data set whose splits are no multiples of anything, and what one process
+    makes of it, a folder and results. The tagger's is a stream."""
+
+    def made_with(recipe):
+        data, folder = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("one")
+        made = make_reviews() if recipe is imdb else make_sentences().rename_column("tags", "ner_tags")
+        for split, size in {"train": 211, "validation": 53, "test": 67}.items():
+            made[split].select(range(size)).to_parquet(data / f"{split}.parquet")
+        flags = as_flags(OPTIONS | {"dataset": str(data), "streaming": recipe is ner})
+        fresh_accelerator()
+        with pytest.MonkeyPatch.context() as patch:
+            # Shown in test_imdb.py and test_ner.py.
+            patch.setattr(recipe, "serve", lambda *args, **kwargs: {"largest_difference": 0.0})
+            return flags, folder, recipe.recipe(["--output_dir", str(folder), *flags])
+
+    return cache(made_with)
 
 
-@pytest.mark.parametrize(("config", "count"), [("multi-gpu", 3), ("fsdp2", 2)])
-def test_the_recipe_on_several_processes(reviews, recipe_alone, tmp_path, config, count):
+@pytest.mark.parametrize(
+    ("recipe", "config", "count"),
+    [(imdb, "multi-gpu", 3), (imdb, "fsdp2", 2), (ner, "multi-gpu", 2)],
+    ids=["imdb-multi-gpu-3", "imdb-fsdp2-2", "ner-streamed-multi-gpu-2"],
+)
+def test_the_recipe_on_several_processes(alone_with, tmp_path, recipe, config, count):
+    flags, folder, alone = alone_with(recipe)
     done = launch(
         *ACCELERATE,
         *("--config_file", CONFIGS / f"{config}.yaml", "--num_processes", count, "--main_process_port", "0"),
-        *("-m", "recipes.imdb"),
-        *flags(tmp_path, reviews),
+        *("-m", recipe.__name__, "--output_dir", tmp_path),
+        *flags,
         ACCELERATE_USE_CPU="true",
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -185,11 +200,11 @@ def test_the_recipe_on_several_processes(reviews, recipe_alone, tmp_path, config
     assert done.stdout.count("written to") == 1
     assert not (tmp_path / "checkpoints").exists()
 
-    folder, alone = recipe_alone
     assert alone["world_size"] == 1
     for split in ("validation", "test"):
-        assert together["metrics"][split] == pytest.approx(alone["metrics"][split], abs=1e-5)
-        assert together["metrics"][split]["accuracy"] == alone["metrics"][split]["accuracy"]
+        ours, theirs = (dict(results["metrics"][split]) for results in (together, alone))
+        assert ours.pop("loss") == pytest.approx(theirs.pop("loss"), abs=1e-5)
+        assert ours == theirs
     ours, theirs = load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors")
     assert {name: weight.shape for name, weight in ours.items()} == {n: weight.shape for n, weight in theirs.items()}
     assert max((ours[name] - theirs[name]).abs().max() for name in ours) < 1e-5
@@ -197,8 +212,9 @@ def test_the_recipe_on_several_processes(reviews, recipe_alone, tmp_path, config
 
 
 @pytest.mark.slow
-def test_the_recipe_on_two_nodes(reviews, recipe_alone, tmp_path):
+def test_the_recipe_on_two_nodes(alone_with, tmp_path):
     """Two launchers that meet at an address, one process each, are all that this machine can have of two nodes."""
+    flags, folder, _ = alone_with(imdb)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -207,8 +223,8 @@ def test_the_recipe_on_two_nodes(reviews, recipe_alone, tmp_path):
         nodes = [
             pool.submit(
                 launch,
-                *(*ACCELERATE, *common, "--main_process_port", port, "--machine_rank", rank, "-m", "recipes.imdb"),
-                *flags(tmp_path, reviews),
+                *(*ACCELERATE, *common, "--main_process_port", port, "--machine_rank", rank),
+                *("-m", "recipes.imdb", "--output_dir", tmp_path, *flags),
                 ACCELERATE_USE_CPU="true",
             ).result
             for rank in range(2)
@@ -217,7 +233,7 @@ def test_the_recipe_on_two_nodes(reviews, recipe_alone, tmp_path):
     assert (first.returncode, second.returncode) == (0, 0), first.stderr[-3000:] + second.stderr[-3000:]
     assert "written to" in first.stdout and "written to" not in second.stdout
     assert json.loads((tmp_path / "results.json").read_text())["world_size"] == 2
-    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path, recipe_alone[0]))
+    ours, theirs = (load_file(path / "model.safetensors") for path in (tmp_path, folder))
     largest = max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
     assert largest < 1e-5
     note("Two nodes of one CPU process each", f"the weights of one process, the largest difference {largest:.0e}")
@@ -261,7 +277,8 @@ def test_data_that_is_wrong_stops_every_process(tmp_path):
         Dataset.from_dict({"text": ["good", "bad"] * 4, "label": [0, 1] * 3 + [0, -1]}).to_json(
             tmp_path / f"{split}.jsonl"
         )
-    done = launch(*TORCHRUN, 2, "-m", "recipes.imdb", *flags(tmp_path / "out", tmp_path), ACCELERATE_USE_CPU="true")
+    flags = as_flags(OPTIONS | {"dataset": str(tmp_path), "output_dir": str(tmp_path / "out")})
+    done = launch(*TORCHRUN, 2, "-m", "recipes.imdb", *flags, ACCELERATE_USE_CPU="true")
     assert done.returncode != 0
     assert "error: Row 7 (counted from 0) of the train split" in done.stderr and "has the label -1" in done.stderr
     assert not (tmp_path / "out" / "results.json").exists()

@@ -63,8 +63,9 @@ def sentences(tmp_path):
 
 def encoded(words, tags, whole=True, limit=None, tokenizer=None):
     tokenizer = tokenizer or rnnzoo.train_tagger_tokenizer([row for row, _ in SENTENCES["train"]], vocab_size=99)
-    split = {"tokens": [words], "tags": [tags.split()]}
-    return {name: column[0] for name, column in ner.encode(split, tokenizer, LABELS, limit, whole)[:].items()}
+    sentence = {"tokens": [words], "tags": [tags.split()]}
+    columns = ner.encode(sentence, tokenizer=tokenizer, labels=LABELS, limit=limit, whole=whole)
+    return {name: column[0] for name, column in columns.items()}
 
 
 def test_every_piece_of_a_word_has_a_label():
@@ -131,7 +132,7 @@ def test_the_pipelines_entities_are_the_recipes(tagger):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = rnnzoo.LSTMForTokenClassification.from_pretrained(folder).eval()
     rows = corpus.splits["test"].select(range(60))
-    columns = ner.encode(rows, tokenizer, corpus.labels, None, whole=True)[:]
+    columns = ner.encode(rows[:], tokenizer=tokenizer, labels=corpus.labels, limit=None, whole=True)
     with torch.no_grad():
         outputs = model(**ner.collate(tokenizer, columns))
     expected = []
@@ -212,7 +213,7 @@ def ambiguous_right(folder, model):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tagger = rnnzoo.FAMILIES[{"rnnzoo-rnn": "RNN", "rnnzoo-birnn": "BiRNN"}[model["model_type"]]]
     network = tagger.models[ner.NerOptions.auto].from_pretrained(folder).eval()
-    columns = ner.encode(test, tokenizer, corpus.labels, None, whole=True)[:]
+    columns = ner.encode(test[:], tokenizer=tokenizer, labels=corpus.labels, limit=None, whole=True)
     with torch.no_grad():
         outputs = network(**ner.collate(tokenizer, columns))
     right = [

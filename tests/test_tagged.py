@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from collections import Counter
 
 import datasets
@@ -9,7 +10,7 @@ import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from recipes import data, made_names, tagged, tags
 from recipes.command_line import RecipeError
@@ -185,11 +186,11 @@ def test_the_hub_is_asked_once_and_for_files(monkeypatch):
             asked.append((hub_id, revision))
 
     def load_dataset(hub_id, revision, streaming):
-        assert not streaming
         asked.append((hub_id, revision))
         features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=NAMES))})
         part = Dataset.from_dict({"tokens": TOKENS, "ner_tags": NUMBERS}, features=features)
-        return DatasetDict({split: part for split in ("test", "train", "validation", "other")})
+        part = part.to_iterable_dataset() if streaming else part
+        return {split: part for split in ("test", "train", "validation", "other")}
 
     monkeypatch.setattr(data, "HfApi", Hub)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -203,6 +204,10 @@ def test_the_hub_is_asked_once_and_for_files(monkeypatch):
         assert asked == [(hub_id, revision)] * 2
         assert (corpus.name, corpus.source, corpus.labels) == (name, f"Hub: {hub_id}", LABELS)
         assert corpus.splits["validation"].to_dict() == SENTENCES
+        asked.clear()
+        streamed = tagged.stream(dataset, seed=0)
+        assert asked == [(hub_id, revision)] * 2
+        same(streamed, corpus)
 
 
 def test_made():
@@ -220,6 +225,92 @@ def test_changed_files_are_read_anew(tmp_path):
     folder = write(tmp_path, "conll", train=GOOD, test=rows(2))
     assert len(load(folder).splits["test"]) == 2
     assert len(load(write(folder, "conll", test=rows(3))).splits["test"]) == 3
+
+
+# ---- streams ----
+
+
+def same(streamed, corpus):
+    """Whether a stream gives what is loaded as a whole, at every pass."""
+    assert (streamed.name, streamed.source, streamed.labels) == (corpus.name, corpus.source, corpus.labels)
+    for _ in range(2):
+        assert list(streamed.read()) == list(corpus.splits["train"])
+    for split in ("validation", "test"):
+        assert streamed.splits[split].to_dict() == corpus.splits[split].to_dict()
+        assert streamed.splits[split].features == corpus.splits[split].features
+
+
+@pytest.mark.parametrize("scheme", tags.SCHEMES)
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl", "conll"])
+def test_a_stream_has_the_sentences_that_would_be_loaded(tmp_path, suffix, scheme):
+    neighbours = {"tokens": [["New", "York", "Paris"]], "ner_tags": [["B-LOC", "I-LOC", "B-LOC"]]}
+    train = {column: GOOD[column] + neighbours[column] for column in GOOD}
+    written = train | {"ner_tags": [tags.convert(row, "IOB2", scheme) for row in train["ner_tags"]]}
+    # In test alone no scheme could be told from another.
+    test = {"tokens": [["no", "Xmas"]], "ner_tags": [["O", "B-DATE" if scheme == "IOB2" else "O"]]}
+    folder = write(tmp_path / "mine", suffix, train=written, testa=written, test=test)
+    if suffix != "conll":
+        (folder / f"testa.{suffix}").rename(folder / f"dev.{suffix}")
+    same(tagged.stream(str(folder), seed=0), load(folder))
+
+
+def test_a_stream_names_numbers_as_each_file_does(tmp_path):
+    for split, names in {"train": NAMES, "validation": NAMES[::-1], "test": None}.items():
+        kind = Value("int64") if names is None else ClassLabel(names=names)
+        features = Features({"tokens": List(Value("string")), "ner_tags": List(kind)})
+        columns = {"tokens": TOKENS, "ner_tags": [[(names or LABELS).index(tag) for tag in row] for row in TAGS]}
+        Dataset.from_dict(columns, features=features).to_parquet(tmp_path / f"{split}.parquet")
+    (tmp_path / "labels.json").write_text(json.dumps(LABELS))
+    same(tagged.stream(str(tmp_path), seed=0), load(tmp_path))
+    numbers = {"tokens": TOKENS, "ner_tags": NUMBERS}
+    folder = write(tmp_path / "other", "jsonl", train=numbers, validation=numbers, test=numbers)
+    (folder / "labels.json").write_text(json.dumps(NAMES))
+    same(tagged.stream(str(folder), seed=0), load(folder))
+
+
+def test_of_a_stream_one_sentence_in_twenty_is_set_apart(tmp_path):
+    train = rows(400) | {"ner_tags": [["I-LOC", "O"]] * 399 + [["O", "I-LOC"]]}  # IOB1, seen in train alone
+    folder = write(tmp_path / "mine", "conll", train=train, test={"tokens": [["no"]], "ner_tags": [["O"]]})
+    found = tagged.stream(str(folder), seed=1)
+    apart, others = found.splits["validation"]["tokens"][:], [row["tokens"] for row in found.read()]
+    assert sorted(apart + others) == sorted(train["tokens"]) and 5 < len(apart) < 40
+    assert {tag for row in [*found.splits["validation"], *found.read()] for tag in row["tags"]} == {"B-LOC", "O"}
+    assert apart == tagged.stream(str(folder), seed=1).splits["validation"]["tokens"][:]
+    assert apart != tagged.stream(str(folder), seed=2).splits["validation"]["tokens"][:]
+
+
+def test_a_stream_of_some_sentences_has_their_labels(tmp_path):
+    nothing = {"tokens": [["no"]], "ner_tags": [["O"]]}
+    folder = write(tmp_path / "mine", "jsonl", train=GOOD, validation=nothing, test=nothing)
+    found = tagged.stream(str(folder), seed=0, most=2)
+    assert found.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    assert [row["tokens"] for row in found.read()] == TOKENS[:2]
+
+
+def test_a_tag_that_comes_later_is_named(tmp_path):
+    folder = write(tmp_path / "mine", "conll", train=GOOD, validation=GOOD, test=GOOD)
+    found = tagged.stream(str(folder), seed=0)
+    with (folder / "train.conll").open("a") as file:
+        file.write("\nXmas NN I-NP B-DATE\n")
+    with pytest.raises(
+        data.DataError, match=r"Sentence 4 .* train split \(folder mine\) has the tag 'B-DATE', .*O, B-"
+    ):
+        list(found.read())
+
+
+def test_a_column_file_is_read_as_it_is_needed(tmp_path):
+    """A sentence at a time: what stands further on, wrong as it may be, is not looked at yet."""
+    path = tmp_path / "train.conll"
+    path.write_bytes(conll(TOKENS, TAGS).encode() * 2000 + b"\nlonely\n")
+    sentences = tagged.READERS["conll"](path)
+    tracemalloc.start()
+    assert next(sentences) == {"tokens": TOKENS[0], "ner_tags": TAGS[0]}
+    with pytest.raises(data.DataError, match="Line 32002 .* one column only, 'lonely'"):
+        for _ in sentences:
+            pass
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert path.stat().st_size > 400_000 and peak < 100_000
 
 
 # ---- the cut ----
@@ -284,6 +375,38 @@ def test_bad_sentences_are_refused(tmp_path, columns, message):
     refused(write(tmp_path / "mine", train=columns, validation=GOOD, test=GOOD), message)
 
 
+# A stream has rows, and no types of columns.
+SAID_OF_A_STREAM = {
+    "no tokens column": r"Sentence 0 \(counted from 0\) of the train split \(folder mine\) has no tokens",
+    "no tags column": "Sentence 0 .* has no ner_tags",
+    "no rows": "No word of the train split .* entity",
+    "texts": "Sentence 0 .* has the tokens 'a b' and the ner_tags .* They must be lists",
+    "words are numbers": r"Sentence 0 .* has the tokens \[1\] and",
+    "tags are fractions": r"Sentence 0 .* the ner_tags \[0.5\]",
+    "truths": r"Sentence 0 .* the ner_tags \[True\]",
+    "both kinds of tags": r"Sentence 3 .* the ner_tags \['O', 1\]",
+    "a word": "Row 1 .* is 'Bonn', and no object with columns",
+}
+
+
+@pytest.mark.parametrize("fault", BAD_SPLITS | SAID_OF_A_STREAM)
+def test_bad_sentences_of_a_stream_are_refused(tmp_path, fault):
+    folder = write(tmp_path / "mine", "jsonl", train=GOOD, validation=GOOD, test=GOOD)
+    if fault in BAD_SPLITS:
+        write(folder, "jsonl", train=BAD_SPLITS[fault][0])
+    else:
+        lines = {
+            "truths": [{"tokens": ["a"], "ner_tags": [True]}],
+            "both kinds of tags": [*pa.table(GOOD).to_pylist()[:3], {"tokens": ["a", "b"], "ner_tags": ["O", 1]}],
+            "a word": [pa.table(GOOD).to_pylist()[0], "Bonn"],
+        }[fault]
+        (folder / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    message = SAID_OF_A_STREAM.get(fault) or BAD_SPLITS[fault][1]
+    with pytest.raises(RecipeError, match=message) as caught:
+        list(tagged.stream(str(folder), seed=0).read())
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("fault", ["empty word", "fewer tags", "a tag out of place"])
 def test_every_split_is_checked(tmp_path, split, fault):
@@ -331,8 +454,8 @@ def test_train_and_test_are_needed(tmp_path, missing):
 
 BAD_FILES = {
     "not UTF-8": (
-        b"caf\xe9 O\n",
-        "^The text of the file 'test.txt' of the folder 'mine' cannot be read as UTF-8 .Unicode",
+        b"tea O\ncaf\xe9 O\n",
+        r"^The text of the file 'test.txt' of the folder 'mine' cannot be read as UTF-8 \(line 2: Unicode",
     ),
     "one column": (b"a O\nb\n", "Line 2 of the file 'test.txt' of the folder 'mine' has one column only, 'b'"),
     "one column everywhere": (b"\nBonn\n", "Line 2 of the file 'test.txt' .* has one column only, 'Bonn'"),
@@ -351,11 +474,14 @@ def test_bad_column_files_are_refused(tmp_path, content, message):
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
-def test_a_file_cut_short_is_named(tmp_path, suffix):
+def test_a_damaged_file_is_named(tmp_path, suffix):
     folder = write(tmp_path / "mine", suffix, train=GOOD, test=GOOD)
     file = folder / f"test.{suffix}"
-    file.write_bytes(file.read_bytes()[:-20])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
     refused(folder, f"file 'test.{suffix}' of the folder 'mine' cannot be read as {suffix}")
+    file.write_bytes(whole.replace(b"Anna", b"Ann\xe9"))
+    refused(folder, f"file 'test.{suffix}' of the folder 'mine' cannot be read as {suffix} .*UTF8")
 
 
 def test_folders_that_are_none(tmp_path):
