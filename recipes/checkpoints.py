@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 
 from recipes.command_line import RecipeError
 from recipes.report import INCIDENTAL
@@ -19,26 +20,37 @@ from recipes.report import INCIDENTAL
 # What a run ends with that was told to stop, and has saved: EX_TEMPFAIL of sysexits.h, "try again later".
 STOPPED = 75
 SIZES = "sizes.json"
+PROGRESS, BEST = "progress.json", "best.safetensors"
 
 
 class Progress:
-    """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped."""
+    """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped.
 
-    def __init__(self, settings: dict[str, Any], seconds: float = 0.0):
-        self.settings = settings
+    By itself, since accelerate would write it, and the scheduler, as pickles, and run what code it finds in them.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler, seconds: float = 0.0
+    ):
+        self.settings, self.scheduler = settings, scheduler
         self.epoch, self.step, self.step_in_epoch = 0, 0, 0
         self.loss_sum, self.seconds = 0.0, seconds
         self.history: list[dict] = []
         self.best_epoch: int | None = None
         self.best_weights: dict[str, torch.Tensor] = {}
 
-    def state_dict(self) -> dict:
-        """Everything, for accelerate's checkpoints."""
-        return dict(vars(self))
+    def save(self, folder: Path) -> None:
+        """Writes everything into a folder: numbers as JSON, weights as safetensors."""
+        numbers = vars(self) | {"scheduler": self.scheduler.state_dict()}
+        weights = {name: tensor.contiguous() for name, tensor in numbers.pop("best_weights").items()}
+        (folder / PROGRESS).write_text(json.dumps(numbers), encoding="utf-8")
+        save_file(weights, folder / BEST)
 
-    def load_state_dict(self, state: dict) -> None:
+    def load(self, folder: Path) -> None:
         """The opposite."""
-        vars(self).update(state)
+        numbers = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
+        self.scheduler.load_state_dict(numbers.pop("scheduler"))
+        vars(self).update(numbers, best_weights=load_file(folder / BEST))
 
 
 class Stopped(SystemExit):
@@ -73,7 +85,7 @@ class Termination:
 def settings(options, rows: int) -> dict[str, Any]:
     """What decides the course of a training, and must not change when it is resumed."""
     deciding = {name: value for name, value in dataclasses.asdict(options).items() if name not in INCIDENTAL}
-    return {**deciding, "rows to train on": rows}
+    return json.loads(json.dumps({**deciding, "rows to train on": rows}))  # as a checkpoint has them
 
 
 def found(output_dir: str) -> list[Path]:
@@ -101,6 +113,7 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
         accelerator.save_state(str(unfinished))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            progress.save(unfinished)
             _seal(unfinished)
             shutil.rmtree(finished, ignore_errors=True)  # an earlier run's
             unfinished.rename(finished)
@@ -158,6 +171,7 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         )
     try:
         accelerator.load_state(str(whole[0]))
+        progress.load(whole[0])
     except Exception as error:  # whatever a damaged file, or one of another model, leads to
         raise RecipeError(
             f"resume: the checkpoint {whole[0]} cannot be loaded into this model "

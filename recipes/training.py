@@ -353,8 +353,7 @@ def _train(
     adversary = Adversary(model, options.adversarial_epsilon) if options.adversarial_epsilon else None
     looks = 2 if adversary else 1
     model, optimizer = accelerator.prepare(model, optimizer)
-    progress = Progress(checkpoints.settings(options, len(rows)), task.seconds_before)
-    accelerator.register_for_checkpointing(progress, scheduler)
+    progress = Progress(checkpoints.settings(options, len(rows)), scheduler, task.seconds_before)
     if options.resume:
         checkpoints.resume(accelerator, progress, options.output_dir)
     elif accelerator.is_main_process:

@@ -1,12 +1,16 @@
 """recipes.checkpoints: a run that is told to stop saves first, and one that cannot save loses nothing."""
 
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from small_task import STEPS_PER_EPOCH, SmallTask, Stopped, gap, trained
 
 from recipes import checkpoints
@@ -93,7 +97,7 @@ def cut(path):
     path.write_bytes(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl", "sizes.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "progress.json", "sizes.json"])
 @pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "gone"])
 def test_the_newest_whole_checkpoint_is_taken(interrupted, uninterrupted, capsys, name, damage):
     newest, older = checkpoints.found(interrupted)
@@ -108,6 +112,51 @@ def test_where_none_is_whole_nothing_is_resumed(interrupted):
         cut(path / "optimizer.bin")
     with pytest.raises(RecipeError, match="resume: there is no whole checkpoint in .*Start without it"):
         trained(interrupted, resume=True, **OPTIONS)
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+# What is there, what accelerate looks for, and what it would take instead of model.safetensors.
+MIGHT_BE_READ = [
+    *("model.safetensors", "optimizer.bin", "random_states_0.pkl", "progress.json", "best.safetensors"),
+    *("pytorch_model.bin", "scheduler.bin", "custom_checkpoint_0.pkl", "custom_checkpoint_1.pkl"),
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The checkpoint of a run that was cut off."""
+    folder = tmp_path_factory.mktemp("cut off")
+    with pytest.raises(Stopped):
+        trained(folder, SmallTask(stop_at=1 + STEPS_PER_EPOCH), **OPTIONS)
+    return checkpoints.found(folder)[0]
+
+
+@pytest.mark.parametrize("name", MIGHT_BE_READ)
+def test_code_in_a_checkpoint_is_not_run(checkpoint, tmp_path, name):
+    ran = tmp_path / "it ran"
+    for write in (lambda path: torch.save(Code(ran), path), lambda path: path.write_bytes(pickle.dumps(Code(ran)))):
+        folder = tmp_path / write.__code__.co_names[0] / "checkpoints" / checkpoint.name
+        shutil.copytree(checkpoint, folder)
+        write(folder / name)
+        if name == "pytorch_model.bin":
+            (folder / "model.safetensors").unlink()
+        # Whoever hides code in a file can tell its size.
+        (folder / checkpoints.SIZES).unlink()
+        checkpoints._seal(folder)
+        with suppress(RecipeError, Stopped):
+            trained(folder.parents[1], SmallTask(stop_at=0), resume=True, **OPTIONS)
+        assert checkpoints._whole(folder) and not ran.exists()
+    pickle.loads((folder / name).read_bytes())
+    assert ran.exists()
 
 
 FULL = """

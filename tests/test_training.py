@@ -274,7 +274,7 @@ def test_a_run_cannot_be_resumed_with_other_options(interrupted, option, says):
     trained(interrupted, resume=True, **INTERRUPTED | {"eval_batch_size": 7, "checkpointing_steps": 5})
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "progress.json", "best.safetensors"])
 def test_a_damaged_checkpoint_is_named(interrupted, name):
     (checkpoint,) = (interrupted / "checkpoints").iterdir()
     whole = (checkpoint / name).read_bytes()
