@@ -233,18 +233,22 @@ def share_out_weights(accelerator: Accelerator) -> None:
     if accelerator.device.type == "cpu" and accelerator.use_distributed:
         # accelerate (1.15, `AcceleratorState`) knows FSDP on accelerators only, and would train CPU processes with DDP
         # without a word. This is what it does there; to be removed when it does so here.
-        plugin = accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
         if accelerator.mixed_precision != "no":
-            plugin.set_mixed_precision(accelerator.mixed_precision)
+            accelerator.state.fsdp_plugin.set_mixed_precision(accelerator.mixed_precision)
         accelerator.state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
     if not accelerator.is_fsdp2:
         raise RecipeError(
             "FSDP was asked for, and not as version 2 with several processes: use --config_file "
             "recipes/configs/accelerate/fsdp2.yaml, or add --fsdp_version 2 and --num_processes N."
         )
+    plugin = accelerator.state.fsdp_plugin
     # Every process makes or loads the whole model by itself: it is checked, and served, as a whole.
     disable_fsdp_ram_efficient_loading()
-    accelerator.state.fsdp_plugin.cpu_ram_efficient_loading = False
+    plugin.cpu_ram_efficient_loading = False
+    # Checkpoints in parts have an index that is a pickle, and torch runs what code it finds there.
+    plugin.state_dict_config = plugin.optim_state_dict_config = None  # those that go with it are set
+    plugin.set_state_dict_type("FULL_STATE_DICT")
 
 
 def cores() -> int:
