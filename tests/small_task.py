@@ -14,6 +14,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets import Dataset, DatasetDict
 from torch import nn
+from transformers.modeling_outputs import TokenClassifierOutput
 
 from recipes.training import Task, TrainingOptions, start, train
 from rnnzoo import LSTMConfig, LSTMForTokenClassification, LSTMModel
@@ -70,7 +71,7 @@ class Tagger(nn.Module):
         y = self.backbone(input_ids, attention_mask).last_hidden_state
         logits = self.classifier(self.dropout(y))
         loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
-        return SimpleNamespace(loss=loss, logits=logits)
+        return TokenClassifierOutput(loss=loss, logits=logits)
 
 
 def rows(split: str, labelled: float = 1.0) -> Dataset:
