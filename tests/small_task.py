@@ -15,6 +15,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from datasets import Dataset, concatenate_datasets
 from torch import nn
+from transformers.modeling_outputs import TokenClassifierOutput
 
 from recipes.streaming import Stream
 from recipes.training import Task, TrainingOptions, start, train
@@ -72,7 +73,7 @@ class Tagger(nn.Module):
         y = self.backbone(input_ids, attention_mask).last_hidden_state
         logits = self.classifier(self.dropout(y))
         loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
-        return SimpleNamespace(loss=loss, logits=logits)
+        return TokenClassifierOutput(loss=loss, logits=logits)
 
 
 def rows(split: str, labelled: float = 1.0) -> Dataset:

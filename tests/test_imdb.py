@@ -468,8 +468,8 @@ DAMAGE = {
     "configuration of nothing": (lambda folder: (folder / "config.json").write_text("{}"), "cannot be loaded"),
     "no tokenizer": (no_tokenizer, "cannot be loaded"),
     "tokenizer cut short": (cut_short("tokenizer.json"), "cannot be loaded"),
-    "tokenizer for more words": (other_tokenizer, "number 1999 .*do not belong together"),
-    "tokenizer with a gap": (a_word_far_off, "number 5000 .*do not belong together"),
+    "tokenizer for more words": (other_tokenizer, "number 1999, .*do not belong together"),
+    "tokenizer with a gap": (a_word_far_off, "number 5000, .*do not belong together"),
 }
 
 
