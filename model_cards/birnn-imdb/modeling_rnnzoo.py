@@ -4,6 +4,7 @@ Letters: B rows, T tokens, K letters of a word, E width of a word vector, H widt
 C classes.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,9 +20,16 @@ from .crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
 from .recurrence_rnnzoo import GRU, LSTM, TANH, Cell, RaggedRows, RecurrentDirection, RecurrentLayer, Rows
 
 
+# Tokens of a row that are read at once where nothing is learned: longer rows are read in pieces.
+PIECE = 8192
+
+
 @dataclass
 class RecurrentState(ModelOutput):
     """Where a network stands between two words: pass a `final_state` back as `initial_state` to read on.
+
+    That is for one direction. The backward one starts from the end of what it is given: with two, a part of a text
+    needs the forward states of the part before it and the backward states of the part behind it.
 
     Args:
         h: [B, L·D, H], layer by layer, in a layer forward before backward (torch's order, batch first).
@@ -51,11 +59,12 @@ class RecurrentModelOutput(ModelOutput):
 
 @dataclass
 class RecurrentClassifierOutput(ModelOutput):
-    """What the sequence classifier returns: `logits` [B, C], and `loss` where `labels` were given."""
+    """What a sequence classifier returns: `logits` [B, C], `loss` with `labels`, and the backbone's state."""
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    final_state: RecurrentState | None = None
 
 
 @dataclass
@@ -66,6 +75,7 @@ class RecurrentTokenClassifierOutput(ModelOutput):
         loss: mean over the labels that count (not -100).
         logits: [B, T, C]. From a CRF in evaluation: the logarithms of probabilities whose largest belongs to the tag
             of the best path, see `logits_of_path`.
+        final_state: the backbone's.
         emissions: [B, T, C], the scores of single tags that the CRF starts from.
         tags: [B, T], the best path, 0 in the padding.
         marginals: [B, T, C], the probability of each tag given the whole text, zero in the padding.
@@ -74,6 +84,7 @@ class RecurrentTokenClassifierOutput(ModelOutput):
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    final_state: RecurrentState | None = None
     emissions: torch.FloatTensor | None = None
     tags: torch.LongTensor | None = None
     marginals: torch.FloatTensor | None = None
@@ -150,6 +161,22 @@ class Pooler(nn.Module):
         if mask is not None:
             scores = scores.masked_fill(~mask[..., None], torch.finfo(scores.dtype).min)
         return (scores.softmax(1) * y).sum(1)
+
+    def weight(self, y: Tensor, mask: Tensor | None) -> Tensor:
+        """What a piece of a row counts in a mean over its pieces, as a logarithm: [B]; -inf without a real token."""
+        attends = self.pooling == "attention"
+        scores = self.score(torch.tanh(self.projection(y)))[..., 0] if attends else y.new_zeros(y.shape[:2])
+        scores = scores.to(torch.promote_types(y.dtype, torch.float32))
+        return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).logsumexp(1)
+
+    def join(self, pieces: Tensor, weights: Tensor, h: Tensor) -> Tensor:
+        """What `forward` gives for rows, from what it gives for their pieces [B, N, width], and weights [B, N]."""
+        last, largest = self.last(pieces, h, None), self.max(pieces, h, weights > -torch.inf)
+        mean = (weights.softmax(1).nan_to_num()[..., None] * pieces).sum(1).to(pieces.dtype)
+        if self.pooling == "concat":
+            W = last.shape[1]
+            return torch.cat([last, mean[:, W : 2 * W], largest[:, 2 * W :]], dim=-1)
+        return {"last": last, "max": largest}.get(self.pooling, mean)
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):
@@ -279,7 +306,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         Args:
             input_ids: [B, T]. Or `inputs_embeds`: [B, T, E], for instance one-hot rows.
             attention_mask: [B, T], nonzero where a token is real; None: every token is.
-            initial_state: where to start from, the `final_state` of an earlier call; None: zero.
+            initial_state: where each direction starts from, see `RecurrentState`; None: zero.
             output_hidden_states: also return the word vectors and the output of every layer.
             character_ids: [B, T, K], the letters of each word, for a model that reads them.
 
@@ -322,6 +349,80 @@ class RecurrentModel(RecurrentPreTrainedModel):
             final_state=final_state,
             hidden_states=(*hidden_states, y) if output_hidden_states else None,
         )
+
+    def read(
+        self,
+        of_words: Callable[[Tensor], Tensor] | None,
+        output_hidden_states: bool | None,
+        initial_state: RecurrentState | None,
+        **inputs: Tensor | None,
+    ) -> RecurrentModelOutput:
+        """`forward` for a head, which of `last_hidden_state` wants what `of_words` makes of it, or nothing.
+
+        Where nothing is learned, and no hidden states are asked for, long rows take memory for a piece of them only.
+        """
+        given = {name: part for name, part in inputs.items() if part is not None}
+        # In this order, since a compiler must not look at the length.
+        whole = torch.compiler.is_compiling() or torch.is_grad_enabled() or self.training
+        whole = whole or output_hidden_states or self.config.output_hidden_states
+        if whole or next(iter(given.values())).shape[1] <= PIECE:
+            given["output_hidden_states"] = output_hidden_states
+            out = self(**given, initial_state=initial_state, return_dict=True)
+            if of_words is not None:
+                out.last_hidden_state = of_words(out.last_hidden_state)
+            return out
+
+        words, pooled, weights = [], [], []
+        for mask, out in self._pieces(initial_state, given):
+            if of_words is not None:
+                words.append(of_words(out.last_hidden_state))
+            if self.pooler is not None:
+                pooled.append(out.pooler_output)
+                weights.append(self.pooler.weight(out.last_hidden_state, mask))
+        if self.pooler is not None:
+            pooled = self.pooler.join(torch.stack(pooled, 1), torch.stack(weights, 1), out.final_state.h)
+        return RecurrentModelOutput(
+            last_hidden_state=torch.cat(words, dim=1) if words else None,
+            pooler_output=None if self.pooler is None else pooled,
+            final_state=out.final_state,
+        )
+
+    def _pieces(
+        self, initial_state: RecurrentState | None, given: dict[str, Tensor]
+    ) -> Iterator[tuple[Tensor | None, RecurrentModelOutput]]:
+        """The mask and the output of each piece, first to last, as within its row; the final state is that so far.
+
+        A piece starts from the forward states of the piece before it and the backward states of that behind it. A
+        walk over the pieces hands on those of one direction, right in a layer if the layers below it are. So with two
+        directions the walks go to and fro, one more of them than there are layers; the last gives the outputs.
+        """
+        parts = (tensor.split(PIECE, dim=1) for tensor in given.values())
+        pieces = [dict(zip(given, part, strict=True)) for part in zip(*parts, strict=True)]
+        L, D, H = self.config.num_hidden_layers, self.config.num_directions, self.config.hidden_size
+        if initial_state is None:
+            zero = self.embed_tokens.weight.new_zeros(len(next(iter(given.values()))), L * D, H)
+            initial_state = RecurrentState(*(zero,) * self.cell.num_states)
+
+        def ends(forward: RecurrentState, backward: RecurrentState) -> RecurrentState:
+            """The forward states of the one, the backward states of the other."""
+            if D == 1:
+                return forward
+            pairs = zip(forward.to_tuple(), backward.to_tuple(), strict=True)
+            return RecurrentState(*(torch.stack([f[:, ::2], b[:, 1::2]], dim=2).flatten(1, 2) for f, b in pairs))
+
+        starts = [initial_state] * len(pieces)
+        for left in reversed(range(L + 1 if D == 2 else 1)):
+            forwards, handed = left % 2 == 0, initial_state
+            for number in range(len(pieces))[:: 1 if forwards else -1]:
+                start = ends(handed, starts[number]) if forwards else ends(starts[number], handed)
+                out = self(**pieces[number], initial_state=start, return_dict=True)
+                starts[number], handed = start, out.final_state
+                if number == 0:
+                    first = handed
+                if left == 0:
+                    out.final_state = ends(handed, first)
+                    mask = pieces[number].get("attention_mask")
+                    yield None if mask is None else mask.bool(), out
 
     def _states_by_layer(self, state: RecurrentState | None, x: Tensor) -> list[tuple[Tensor, ...]]:
         """For each layer, one [B, D, H] per tensor of its state."""
@@ -367,6 +468,33 @@ def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_ma
             f"character_ids have shape {tuple(character_ids.shape)}; expected (rows, tokens, letters), with "
             f"{tuple(x.shape[:2])} rows and tokens."
         )
+
+
+# Why an answer may hang on more than a state and the words that follow it.
+_WHOLE = {
+    "bidirectional": "its backward direction starts from the end of the text",
+    "window": "it reads the last words of the text and no others",
+    "pooling": "its answer is made from the outputs at all words of the text",
+    "use_crf": "its tags are the best path through the whole text",
+}
+
+
+def check_reads_on(config: RecurrentConfig, initial_state: RecurrentState | None, **needed):
+    """Refuses an `initial_state` where with it the answer would not be that to the whole text.
+
+    Args:
+        needed: fields, and the value of each that lets a model read on.
+
+    Raises:
+        ValueError: naming the field, its value, and the way out.
+    """
+    for field, value in needed.items():
+        if initial_state is not None and (found := getattr(config, field)) != value:
+            raise ValueError(
+                f"A model with {field}={found!r} cannot read on from an initial_state: {_WHOLE[field]}. Give it the "
+                "whole text in one call (in eval mode and under torch.no_grad() even a long one takes little memory), "
+                f"or take a model with {field}={value!r}."
+            )
 
 
 def at_least_one_token(input_ids, inputs_embeds, attention_mask, character_ids):
@@ -420,6 +548,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
         character_ids: torch.LongTensor | None = None,
+        initial_state: RecurrentState | None = None,
         **kwargs,
     ) -> RecurrentClassifierOutput:
         """Classifies rows of words; arguments as for the backbone.
@@ -428,7 +557,14 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         tokens, at the front of each row. `labels` are what `config.problem_type` says: [B] integers (single label),
         [B, C] floats (several labels at once), [B] or [B, C] floats (regression); where it is None, a model of one
         label is a regression, and else the labels' type decides.
+
+        A model with one direction, no window and `pooling="last"` also takes a text in parts, each with the
+        `final_state` of the part before it as `initial_state`: its answer is that to all of the text so far.
+
+        Raises:
+            ValueError: as the backbone does; or an `initial_state` for a model that needs the whole text.
         """
+        check_reads_on(self.config, initial_state, bidirectional=False, window=None, pooling="last")
         check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
         input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
             input_ids, inputs_embeds, attention_mask, character_ids
@@ -443,19 +579,22 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
             if character_ids is not None:
                 character_ids, _ = keep_last(window, character_ids, mask)
 
-        out = self.backbone(
-            input_ids,
-            attention_mask,
-            inputs_embeds,
-            output_hidden_states=output_hidden_states,
+        out = self.backbone.read(
+            None,
+            output_hidden_states,
+            initial_state,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
             character_ids=character_ids,
-            return_dict=True,
         )
         logits = self.classifier(self.dropout(out.pooler_output))
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)
-        return RecurrentClassifierOutput(loss=loss, logits=logits, hidden_states=out.hidden_states)
+        return RecurrentClassifierOutput(
+            loss=loss, logits=logits, hidden_states=out.hidden_states, final_state=out.final_state
+        )
 
 
 class RecurrentForTokenClassification(RecurrentPreTrainedModel):
@@ -485,28 +624,38 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         labels: torch.LongTensor | None = None,
         output_hidden_states: bool | None = None,
         character_ids: torch.LongTensor | None = None,
+        initial_state: RecurrentState | None = None,
         **kwargs,
     ) -> RecurrentTokenClassifierOutput:
         """Classifies the words of rows; arguments as for the backbone.
 
         labels: [B, T], -100 where there is none. A CRF reads the labels that there are as neighbours: give every
         piece of a word one (B-X, I-X, …), as `recipes.ner` does.
+
+        A model with one direction and no CRF also takes a text in parts, as the sequence classifier does.
+
+        Raises:
+            ValueError: as the backbone does; or an `initial_state` for a model that needs the whole text.
         """
+        check_reads_on(self.config, initial_state, bidirectional=False, use_crf=False)
         check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
         T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
         input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
             input_ids, inputs_embeds, attention_mask, character_ids
         )
-        out = self.backbone(
-            input_ids,
-            attention_mask,
-            inputs_embeds,
-            output_hidden_states=output_hidden_states,
+        out = self.backbone.read(
+            lambda y: self.classifier(self.dropout(y)),
+            output_hidden_states,
+            initial_state,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
             character_ids=character_ids,
-            return_dict=True,
         )
-        emissions = self.classifier(self.dropout(out.last_hidden_state))
-        result = RecurrentTokenClassifierOutput(logits=emissions[:, :T], hidden_states=out.hidden_states)
+        emissions = out.last_hidden_state
+        result = RecurrentTokenClassifierOutput(
+            logits=emissions[:, :T], hidden_states=out.hidden_states, final_state=out.final_state
+        )
         if labels is not None and self.crf is None:
             result.loss = self.loss_function(labels=labels, logits=emissions, config=self.config, **kwargs)
         elif labels is not None:
