@@ -28,6 +28,7 @@ from accelerate import Accelerator, FullyShardedDataParallelPlugin, PartialState
 from accelerate.utils import (
     DistributedType,
     InitProcessGroupKwargs,
+    compare_versions,
     disable_fsdp_ram_efficient_loading,
     gather_object,
     send_to_device,
@@ -52,6 +53,9 @@ LOOK_EVERY = 10
 # Steps in a row that fp16 may skip. Each halves the factor by which the loss is scaled, 65,536 at first: after so many
 # it can no longer be too large.
 MOST_SKIPPED = 32
+# What FSDP2 was tried with. With torch 2.8 gradients are cut by a wrong norm, and with accelerate 1.12 a resumed run
+# takes another course.
+FSDP_NEEDS = {"torch": "2.13", "accelerate": "1.15"}
 
 
 @dataclass
@@ -228,8 +232,13 @@ def share_out_weights(accelerator: Accelerator) -> None:
     """FSDP2, which was asked for, on whatever device.
 
     Raises:
-        RecipeError: it is FSDP of version 1, or there is only one process.
+        RecipeError: it is FSDP of version 1, there is only one process, or a package is too old.
     """
+    for package, oldest in FSDP_NEEDS.items():
+        if compare_versions(package, "<", oldest):
+            raise RecipeError(
+                f"FSDP was asked for, and the {package} that is installed is older than {oldest}: update it."
+            )
     if accelerator.device.type == "cpu" and accelerator.use_distributed:
         # accelerate (1.15, `AcceleratorState`) knows FSDP on accelerators only, and would train CPU processes with DDP
         # without a word. This is what it does there; to be removed when it does so here.

@@ -446,6 +446,10 @@ def test_fewer_processes_than_were_asked_for_are_refused(tmp_path, monkeypatch, 
 def test_fsdp_that_would_share_out_nothing_is_refused(tmp_path, monkeypatch, version):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", version)
+    monkeypatch.setattr(training, "FSDP_NEEDS", {"torch": "2.0", "accelerate": "1.0"})
     with pytest.raises(RecipeError, match="FSDP was asked for, .*fsdp2.yaml"):
+        trained(tmp_path)
+    monkeypatch.setattr(training, "FSDP_NEEDS", {"torch": "2.0", "accelerate": "1000"})
+    with pytest.raises(RecipeError, match="FSDP was asked for, and the accelerate .* older than 1000"):
         trained(tmp_path)
     assert list(tmp_path.iterdir()) == []
