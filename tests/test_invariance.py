@@ -1,4 +1,6 @@
-"""A row answers alone as it does in any batch: random models, lengths, paddings and types, counted."""
+"""A row answers alone as it does in any batch, and in pieces of any length: random models, lengths, paddings and
+types, counted.
+"""
 
 import random
 from typing import get_args
@@ -9,6 +11,7 @@ from conftest import HEADS, SMALL
 from reliability import note
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
+from rnnzoo import modeling_rnnzoo
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.recurrence_rnnzoo import RecurrentDirection
 
@@ -24,7 +27,7 @@ def some_model(rng):
     """Of any family, direction and head; every weight random."""
     head = rng.choice(HEADS)
     chosen = {
-        "num_hidden_layers": rng.randint(1, 2),
+        "num_hidden_layers": rng.randint(1, 3),
         "hidden_size": rng.choice([1, 3, 8, 16, 33]),
         "character_size": rng.choice([0, 3]),
         "character_vocab_size": 9,
@@ -75,19 +78,17 @@ def lay_out(rng, rows, side):
 
 def of_row(out, row, words, exact):
     """What an output says of a row; where it says something of each word, of `words`."""
-    if "final_state" in out:
-        at_words = {"last_hidden_state": out.last_hidden_state[row, words]}
-        return (
-            at_words | {name: part[row] for name, part in out.final_state.items()} | {"pooled": out.pooler_output[row]}
-        )
+    found = {name: part[row] for name, part in out.final_state.items()}
+    if "last_hidden_state" in out:
+        return found | {"last_hidden_state": out.last_hidden_state[row, words], "pooled": out.pooler_output[row]}
     if out.logits.ndim == 2:
-        return {"logits": out.logits[row]}
+        return found | {"logits": out.logits[row]}
     if "tags" not in out:
-        return {"logits": out.logits[row, words]}
-    found = {"emissions": out.emissions, "marginals": out.marginals}
+        return found | {"logits": out.logits[row, words]}
+    at_words = {"emissions": out.emissions, "marginals": out.marginals}
     if exact:  # where scores are rounded, another path may be as good
-        found |= {"tags": out.tags, "probabilities": out.logits.softmax(-1)}
-    return {name: part[row, words] for name, part in found.items()}
+        at_words |= {"tags": out.tags, "probabilities": out.logits.softmax(-1)}
+    return found | {name: part[row, words] for name, part in at_words.items()}
 
 
 @torch.no_grad()
@@ -99,13 +100,16 @@ def check(number, dtype):
     model.to(dtype)
     rows, side, exact = some_rows(rng, model), rng.choice(["left", "right", "mixed"]), dtype is torch.float32
     batch, mask = lay_out(rng, rows, side)
-    together, largest = model(**batch, attention_mask=mask), 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        piece = rng.choice([modeling_rnnzoo.PIECE, 1, 2, 3, 20])
+        patch.setattr(modeling_rnnzoo, "PIECE", piece)
+        together, largest = model(**batch, attention_mask=mask), 0.0
     for place, row in enumerate(rows):
         alone = model(**{name: part[None] for name, part in row.items()})
         expected = of_row(alone, 0, torch.arange(len(row["input_ids"])), exact)
         for name, found in of_row(together, place, mask[place].nonzero()[:, 0], exact).items():
             apart = (found.double() - expected[name]).abs() / (1 + expected[name].abs())
-            where = f"case {number}, {dtype}, row {place} of {len(rows)}, padding {side}, {name}: {description}"
+            where = f"case {number}, {dtype}, {name} of row {place} of {len(rows)}, {side}, in {piece}s: {description}"
             assert (apart <= WITHIN[dtype]).all(), f"{where} is {apart.max()} apart"  # NaN is not
             largest = max([largest, *apart.flatten().tolist()])
     return len(rows), largest
@@ -119,7 +123,7 @@ def check_many(dtype, numbers):
 
 @pytest.mark.parametrize("dtype", WITHIN, ids=str)
 def test_a_row_answers_alone_as_in_any_batch(dtype):
-    check_many(dtype, range(30))
+    check_many(dtype, range(100))
 
 
 @pytest.mark.slow
