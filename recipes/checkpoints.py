@@ -163,10 +163,10 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         accelerator.print(f"resume: {path} is not whole, and left out.")
     if not whole:
         raise RecipeError(f"resume: there is no whole checkpoint in {output_dir}/checkpoints. Start without it.")
-    in_parts = any(whole[0].glob("pytorch_model_fsdp*"))  # accelerate's name for them
-    if in_parts != accelerator.is_fsdp2:
+    with_fsdp = any(whole[0].glob("pytorch_model_fsdp*"))  # what accelerate calls the weights then
+    if with_fsdp != accelerator.is_fsdp2:
         raise RecipeError(
-            f"resume: the checkpoint {whole[0]} belongs to a run {'with' if in_parts else 'without'} FSDP. Launch "
+            f"resume: the checkpoint {whole[0]} belongs to a run {'with' if with_fsdp else 'without'} FSDP. Launch "
             "this one in the same way, or start without it."
         )
     try:

@@ -137,7 +137,7 @@ def test_several_processes_read_of_a_stream_what_the_steps_need(processes, tmp_p
     assert all(gap(runs["streamed, some"], alone) < 1e-5 for runs in processes)
 
 
-def test_one_process_goes_on_from_a_checkpoint_of_several_unless_it_is_in_parts(processes, tmp_path):
+def test_one_process_goes_on_from_a_checkpoint_of_several_unless_it_is_of_fsdp(processes, tmp_path):
     run = processes[0]["uninterrupted"]
     shutil.copytree(run.folder, tmp_path / "copy")
     if run.distributed_type == "FSDP":
