@@ -97,7 +97,7 @@ def test_a_run_that_is_killed_again_and_again(tmp_path, whole, processes, kills)
         if kill % 2:  # while it writes the next one
             wait_until((folder / "checkpoints" / "unfinished").exists, process)
         with pytest.raises(subprocess.TimeoutExpired):  # it is neither done, nor has it died by itself
-            process.wait(rng.random() * (0.02 if kill % 2 else 0.5))
+            process.wait(rng.random() * (0.008 if kill % 2 else 0.5))
         # The first of them writes; where another is killed meanwhile, it may get to the end of that.
         victim = workers(process)[0] if kill % 2 else rng.choice(workers(process))
         os.kill(victim, signal.SIGKILL)
