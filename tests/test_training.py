@@ -356,6 +356,25 @@ def test_steps_that_are_skipped_again_and_again_are_noticed(tmp_path, monkeypatc
         trained(tmp_path / "steep", num_train_epochs=5)
 
 
+def test_a_resumed_run_scales_its_loss_as_before(tmp_path, monkeypatch):
+    scalers = []
+
+    class Growing(Accelerator):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.scaler = torch.amp.GradScaler("cpu", growth_interval=2)
+            scalers.append(self.scaler)
+
+    monkeypatch.setattr(training, "Accelerator", Growing)
+    whole = trained(tmp_path / "whole", **INTERRUPTED)
+    with pytest.raises(Stopped):
+        trained(tmp_path / "parts", SmallTask(stop_at=STEPS_PER_EPOCH + 1), **INTERRUPTED)
+    run = trained(tmp_path / "parts", resume=True, **INTERRUPTED)
+    assert gap(run, whole) == 0
+    scale, cut_off, resumed = (scaler.get_scale() for scaler in scalers)
+    assert scale == resumed > cut_off > 65536
+
+
 def test_mixed_precision_is_what_accelerate_was_told(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert trained(tmp_path).dtypes == {torch.bfloat16}
