@@ -3,15 +3,20 @@
 import dataclasses
 import json
 import os
+import random
 import shutil
 import signal
 import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from recipes.command_line import RecipeError
 from recipes.report import INCIDENTAL
@@ -19,38 +24,106 @@ from recipes.report import INCIDENTAL
 
 # What a run ends with that was told to stop, and has saved: EX_TEMPFAIL of sysexits.h, "try again later".
 STOPPED = 75
-SIZES = "sizes.json"
-PROGRESS, BEST = "progress.json", "best.safetensors"
+# A checkpoint's files: JSON and safetensors, which cannot carry code. accelerate would write, and read, pickles.
+WEIGHTS, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
+PROGRESS, RANDOM, SIZES = "progress.json", "random.json", "sizes.json"
 
 
 class Progress:
-    """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped.
+    """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped."""
 
-    By itself, since accelerate would write it, and the scheduler, as pickles, and run what code it finds in them.
-    """
+    NUMBERS = ("settings", "epoch", "step", "step_in_epoch", "loss_sum", "seconds", "history", "best_epoch")
 
     def __init__(
-        self, settings: dict[str, Any], scheduler: torch.optim.lr_scheduler.LRScheduler, seconds: float = 0.0
+        self,
+        settings: dict[str, Any],
+        model: nn.Module,
+        scheduler: torch.optim.lr_scheduler.LRScheduler,
+        scaler: torch.amp.GradScaler | None = None,
+        seconds: float = 0.0,
     ):
-        self.settings, self.scheduler = settings, scheduler
+        self.settings, self.model, self.scheduler, self.scaler = settings, model, scheduler, scaler
+        self.optimizer = scheduler.optimizer
         self.epoch, self.step, self.step_in_epoch = 0, 0, 0
         self.loss_sum, self.seconds = 0.0, seconds
         self.history: list[dict] = []
         self.best_epoch: int | None = None
-        self.best_weights: dict[str, torch.Tensor] = {}
+        self.best_weights: dict[str, Tensor] = {}
 
-    def save(self, folder: Path) -> None:
-        """Writes everything into a folder: numbers as JSON, weights as safetensors."""
-        numbers = vars(self) | {"scheduler": self.scheduler.state_dict()}
-        weights = {name: tensor.contiguous() for name, tensor in numbers.pop("best_weights").items()}
-        (folder / PROGRESS).write_text(json.dumps(numbers), encoding="utf-8")
-        save_file(weights, folder / BEST)
+    def tensors(self, kept: bool) -> dict[str, dict[str, Tensor]]:
+        """By file and name. Every process takes part; those to which `kept` is False get none."""
+        moments = {
+            f"{number}.{name}": tensor
+            for number, state in self.optimizer.state_dict()["state"].items()
+            for name, tensor in state.items()
+        }
+        found = {WEIGHTS: self.model.state_dict(), OPTIMIZER: moments, BEST: self.best_weights}
+        return {file: _gathered(tensors, kept) for file, tensors in found.items()}
 
-    def load(self, folder: Path) -> None:
-        """The opposite."""
-        numbers = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
-        self.scheduler.load_state_dict(numbers.pop("scheduler"))
-        vars(self).update(numbers, best_weights=load_file(folder / BEST))
+    def numbers(self) -> dict[str, Any]:
+        """What is not a tensor."""
+        return {name: getattr(self, name) for name in self.NUMBERS} | {
+            "optimizer": self.optimizer.state_dict()["param_groups"],
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": self.scaler and self.scaler.state_dict(),
+        }
+
+    def load(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
+        """The opposite; where weights are shared out, each process takes its part."""
+        own = self.model.state_dict()
+        self.model.load_state_dict({name: _part(t, own.get(name)) for name, t in tensors[WEIGHTS].items()})
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for place, tensor in tensors[OPTIMIZER].items():
+            number, name = place.split(".")
+            parameter = parameters[int(number)]
+            if name != "step" and tensor.shape != parameter.shape:
+                raise ValueError(f"{place} of the optimizer is {list(tensor.shape)}, not {list(parameter.shape)}")
+            state.setdefault(int(number), {})[name] = tensor if name == "step" else _part(tensor, parameter)
+        self.optimizer.load_state_dict({"state": state, "param_groups": numbers["optimizer"]})
+        self.scheduler.load_state_dict(numbers["scheduler"])
+        if self.scaler:
+            self.scaler.load_state_dict(numbers["scaler"])
+        for name in self.NUMBERS:
+            setattr(self, name, numbers[name])
+        self.best_weights = tensors[BEST]
+
+
+def _gathered(tensors: dict[str, Tensor], kept: bool) -> dict[str, Tensor]:
+    """Copies in memory of their own, put together where each process has a part (FSDP2)."""
+    found = {}
+    for name, tensor in tensors.items():
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if kept:
+            found[name] = whole.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return found
+
+
+def _part(tensor: Tensor, own: Tensor | None) -> Tensor:
+    """What a process has of it, if it has a part of its own one."""
+    if not isinstance(own, DTensor):
+        return tensor
+    return distribute_tensor(tensor, own.device_mesh, own.placements, src_data_rank=None)  # all have read the same
+
+
+def _generators(device: torch.device) -> dict[str, Any]:
+    return {"cpu": torch} | ({} if device.type == "cpu" else {device.type: torch.get_device_module(device)})
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    """Of every generator that a model may draw from in this process."""
+    name, key, *rest = np.random.get_state()
+    drawn = {kind: module.get_rng_state().tolist() for kind, module in _generators(device).items()}
+    return {"python": random.getstate(), "numpy": [name, key.tolist(), *rest], "torch": drawn}
+
+
+def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    version, key, spare = state["python"]
+    random.setstate((version, tuple(key), spare))
+    np.random.set_state(state["numpy"])
+    for kind, module in _generators(device).items():
+        if kind in state["torch"]:  # it may go on on another device
+            module.set_rng_state(torch.tensor(state["torch"][kind], dtype=torch.uint8))
 
 
 class Stopped(SystemExit):
@@ -108,12 +181,15 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
     unfinished, finished = folder / "unfinished", folder / f"step-{progress.step}"
     if accelerator.is_main_process:
         shutil.rmtree(unfinished, ignore_errors=True)
-    accelerator.wait_for_everyone()
     try:
-        accelerator.save_state(str(unfinished))
-        accelerator.wait_for_everyone()
+        tensors = progress.tensors(kept=accelerator.is_main_process)
+        drawn = gather_object([_random_state(accelerator.device)])
         if accelerator.is_main_process:
-            progress.save(unfinished)
+            unfinished.mkdir(parents=True)
+            for name, found_there in tensors.items():
+                save_file(found_there, unfinished / name)
+            for name, said in {PROGRESS: progress.numbers(), RANDOM: drawn}.items():
+                (unfinished / name).write_text(json.dumps(said), encoding="utf-8")
             _seal(unfinished)
             shutil.rmtree(finished, ignore_errors=True)  # an earlier run's
             unfinished.rename(finished)
@@ -151,6 +227,17 @@ def _whole(folder: Path) -> bool:
         return False
 
 
+def _read(path: Path) -> Any:
+    """The content of a file."""
+    try:
+        return load_file(path) if path.suffix == ".safetensors" else json.loads(path.read_text(encoding="utf-8"))
+    except Exception as error:  # each kind of file has its own
+        raise RecipeError(
+            f"resume: {path} cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}): it is not "
+            f"what the run wrote. Remove {path.parent}, and an older checkpoint is taken, or start without resume."
+        ) from error
+
+
 def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> None:
     """Goes on from the newest whole checkpoint.
 
@@ -163,18 +250,17 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         accelerator.print(f"resume: {path} is not whole, and left out.")
     if not whole:
         raise RecipeError(f"resume: there is no whole checkpoint in {output_dir}/checkpoints. Start without it.")
-    with_fsdp = any(whole[0].glob("pytorch_model_fsdp*"))  # what accelerate calls the weights then
-    if with_fsdp != accelerator.is_fsdp2:
-        raise RecipeError(
-            f"resume: the checkpoint {whole[0]} belongs to a run {'with' if with_fsdp else 'without'} FSDP. Launch "
-            "this one in the same way, or start without it."
-        )
+    folder = whole[0]
+    # All is read by every process, before any of it is used: what stops one of them stops them all.
+    numbers, drawn = (_read(folder / name) for name in (PROGRESS, RANDOM))
+    tensors = {name: _read(folder / name) for name in (WEIGHTS, OPTIMIZER, BEST)}
     try:
-        accelerator.load_state(str(whole[0]))
-        progress.load(whole[0])
+        progress.load(tensors, numbers)
+        if accelerator.process_index < len(drawn):  # there may have been fewer processes
+            _set_random_state(drawn[accelerator.process_index], accelerator.device)
     except Exception as error:  # whatever a damaged file, or one of another model, leads to
         raise RecipeError(
-            f"resume: the checkpoint {whole[0]} cannot be loaded into this model "
+            f"resume: the checkpoint {folder} cannot be loaded into this model "
             f"({' '.join(str(error).split())[:300]}). Give the options of the run that wrote it, or start without it."
         ) from error
     changed = [
@@ -184,7 +270,7 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
     ]
     if changed:
         raise RecipeError(
-            f"resume: the checkpoint {whole[0]} belongs to a run with other options: {'; '.join(changed)}. Give the "
+            f"resume: the checkpoint {folder} belongs to a run with other options: {'; '.join(changed)}. Give the "
             "same ones, or start without it."
         )
-    accelerator.print(f"resuming from {whole[0]}")
+    accelerator.print(f"resuming from {folder}")

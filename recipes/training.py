@@ -255,9 +255,6 @@ def share_out_weights(accelerator: Accelerator) -> None:
     # Every process makes or loads the whole model by itself: it is checked, and served, as a whole.
     disable_fsdp_ram_efficient_loading()
     plugin.cpu_ram_efficient_loading = False
-    # Checkpoints in parts have an index that is a pickle, and torch runs what code it finds there.
-    plugin.state_dict_config = plugin.optim_state_dict_config = None  # those that go with it are set
-    plugin.set_state_dict_type("FULL_STATE_DICT")
 
 
 def cores() -> int:
@@ -366,14 +363,20 @@ def _train(
     adversary = Adversary(model, options.adversarial_epsilon) if options.adversarial_epsilon else None
     looks = 2 if adversary else 1
     model, optimizer = accelerator.prepare(model, optimizer)
-    progress = Progress(checkpoints.settings(options, len(rows)), scheduler, task.seconds_before)
+    progress = Progress(
+        checkpoints.settings(options, len(rows)),
+        accelerator.unwrap_model(model),
+        scheduler,
+        accelerator.scaler,
+        task.seconds_before,
+    )
+    if rank:
+        # Weights are the same everywhere; dropout must not be.
+        set_seed((options.seed + rank) % 2**32)
     if options.resume:
         checkpoints.resume(accelerator, progress, options.output_dir)
     elif accelerator.is_main_process:
         checkpoints.discard(options.output_dir)
-    if rank and not options.resume:
-        # Weights are the same everywhere; dropout must not be.
-        set_seed((options.seed + rank) % 2**32)
 
     saved, skipped = time.monotonic(), 0
     bar = tqdm(total=total_steps, initial=progress.step, desc="training", disable=quiet(accelerator), leave=False)

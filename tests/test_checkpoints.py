@@ -1,5 +1,6 @@
 """recipes.checkpoints: a run that is told to stop saves first, and one that cannot save loses nothing."""
 
+import io
 import os
 import pickle
 import shutil
@@ -97,7 +98,7 @@ def cut(path):
     path.write_bytes(data[: len(data) // 2])
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "progress.json", "sizes.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "progress.json", "sizes.json"])
 @pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "gone"])
 def test_the_newest_whole_checkpoint_is_taken(interrupted, uninterrupted, capsys, name, damage):
     newest, older = checkpoints.found(interrupted)
@@ -109,7 +110,7 @@ def test_the_newest_whole_checkpoint_is_taken(interrupted, uninterrupted, capsys
 
 def test_where_none_is_whole_nothing_is_resumed(interrupted):
     for path in checkpoints.found(interrupted):
-        cut(path / "optimizer.bin")
+        cut(path / "optimizer.safetensors")
     with pytest.raises(RecipeError, match="resume: there is no whole checkpoint in .*Start without it"):
         trained(interrupted, resume=True, **OPTIONS)
 
@@ -124,11 +125,25 @@ class Code:
         return Path.touch, (self.path,)
 
 
-# What is there, what accelerate looks for, and what it would take instead of model.safetensors.
-MIGHT_BE_READ = [
-    *("model.safetensors", "optimizer.bin", "random_states_0.pkl", "progress.json", "best.safetensors"),
-    *("pytorch_model.bin", "scheduler.bin", "custom_checkpoint_0.pkl", "custom_checkpoint_1.pkl"),
+READ = ["model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", "random.json"]
+# What accelerate would look for, with FSDP and without, also instead of model.safetensors.
+NOT_READ = [
+    *("pytorch_model.bin", "pytorch_model_fsdp.bin", "optimizer.bin", "scheduler.bin", "sampler.bin", "scaler.pt"),
+    *("dl_state_dict.bin", "random_states_0.pkl", "random_states_1.pkl", "custom_checkpoint_0.pkl"),
 ]
+
+
+def torch_saved(code):
+    """As torch writes it into a file."""
+    buffer = io.BytesIO()
+    torch.save(code, buffer)
+    return buffer.getvalue()
+
+
+def seal_again(folder):
+    """Whoever hides code in a file can tell its size."""
+    (folder / checkpoints.SIZES).unlink()
+    checkpoints._seal(folder)
 
 
 @pytest.fixture(scope="module")
@@ -140,18 +155,16 @@ def checkpoint(tmp_path_factory):
     return checkpoints.found(folder)[0]
 
 
-@pytest.mark.parametrize("name", MIGHT_BE_READ)
+@pytest.mark.parametrize("name", READ + NOT_READ)
 def test_code_in_a_checkpoint_is_not_run(checkpoint, tmp_path, name):
     ran = tmp_path / "it ran"
-    for write in (lambda path: torch.save(Code(ran), path), lambda path: path.write_bytes(pickle.dumps(Code(ran)))):
-        folder = tmp_path / write.__code__.co_names[0] / "checkpoints" / checkpoint.name
+    for way, write in enumerate((torch_saved, pickle.dumps)):
+        folder = tmp_path / str(way) / "checkpoints" / checkpoint.name
         shutil.copytree(checkpoint, folder)
-        write(folder / name)
+        (folder / name).write_bytes(write(Code(ran)))
         if name == "pytorch_model.bin":
             (folder / "model.safetensors").unlink()
-        # Whoever hides code in a file can tell its size.
-        (folder / checkpoints.SIZES).unlink()
-        checkpoints._seal(folder)
+        seal_again(folder)
         with suppress(RecipeError, Stopped):
             trained(folder.parents[1], SmallTask(stop_at=0), resume=True, **OPTIONS)
         assert checkpoints._whole(folder) and not ran.exists()

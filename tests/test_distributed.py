@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import socket
@@ -22,9 +23,9 @@ from datasets import Dataset
 from reliability import note
 from safetensors.torch import load_file
 from small_task import RUNS, SETTINGS, SIZES, STEPS_PER_EPOCH, SmallTask, compared, fresh_accelerator, gap, trained
+from test_checkpoints import NOT_READ, READ, Code, seal_again, torch_saved
 
 from recipes import imdb, ner
-from recipes.command_line import RecipeError
 from recipes.made import make_reviews
 from recipes.made_names import make_sentences
 from recipes.training import FSDP_NEEDS
@@ -137,15 +138,65 @@ def test_several_processes_read_of_a_stream_what_the_steps_need(processes, tmp_p
     assert all(gap(runs["streamed, some"], alone) < 1e-5 for runs in processes)
 
 
-def test_one_process_goes_on_from_a_checkpoint_of_several_unless_it_is_of_fsdp(processes, tmp_path):
+def test_one_process_goes_on_from_a_checkpoint_of_several(processes, tmp_path):
     run = processes[0]["uninterrupted"]
     shutil.copytree(run.folder, tmp_path / "copy")
-    if run.distributed_type == "FSDP":
-        with pytest.raises(RecipeError, match="step-21 belongs to a run with FSDP. Launch this one in the same way"):
-            trained(tmp_path / "copy", resume=True, **SETTINGS)
-    else:
-        resumed = trained(tmp_path / "copy", resume=True, **SETTINGS)
-        assert (resumed.step, resumed.passes, gap(resumed, run)) == (21, [], 0)
+    resumed = trained(tmp_path / "copy", resume=True, **SETTINGS)
+    assert (resumed.step, resumed.passes, gap(resumed, run)) == (21, [], 0)
+
+
+# Goes on from the checkpoints in the folders it is told: what is refused in the last one ends it.
+RESUMES = """
+import sys
+
+from recipes.command_line import RecipeError, main
+from small_task import SETTINGS, trained
+
+*folders, last = sys.argv[1:]
+for folder in folders:
+    try:
+        trained(folder, resume=True, **SETTINGS)
+    except RecipeError as error:
+        print(f"refused: {error}", flush=True)
+main(lambda _: trained(last, resume=True, **SETTINGS))
+"""
+
+
+@too_old_for_fsdp
+def test_processes_that_share_out_weights_run_no_code_in_a_checkpoint(tmp_path):
+    (tmp_path / "resumes.py").write_text(RESUMES)
+    whole, ran = tmp_path / "whole", tmp_path / "it ran"
+    trained(whole, **SETTINGS)
+    (newest, *_) = (whole / "checkpoints").iterdir()
+
+    def with_code(names, write):
+        folder = tmp_path / f"{names[0]} {write.__name__}"
+        shutil.copytree(whole, folder)
+        for name in names:
+            (folder / "checkpoints" / newest.name / name).write_bytes(write(Code(ran)))
+        seal_again(folder / "checkpoints" / newest.name)
+        return folder
+
+    def resume(*folders):
+        count, environment = GROUPS["2 processes with FSDP2"]
+        paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+        return launch(
+            *(*TORCHRUN, count, tmp_path / "resumes.py", *folders),
+            **{"timeout": 300, "ACCELERATE_USE_CPU": "true", "PYTHONPATH": paths, **environment},
+        )
+
+    ways = (torch_saved, pickle.dumps)
+    beside = resume(*(with_code(NOT_READ, write) for write in ways))
+    assert beside.returncode == 0, beside.stderr[-3000:]
+    assert beside.stdout.count("resuming from") == 2 and "refused" not in beside.stdout
+    instead = resume(*(with_code([name], write) for name in READ for write in ways))
+    assert instead.returncode == 1
+    for name in READ:
+        assert instead.stdout.count(f"{newest.name}/{name} cannot be read") == (2 if name == READ[-1] else 4)
+    assert re.search(rf"error: resume: .*/{newest.name}/{READ[-1]} cannot be read .* Remove .*", instead.stderr)
+    assert not ran.exists()
+    pickle.loads(pickle.dumps(Code(ran)))
+    assert ran.exists()
 
 
 def test_several_processes_drop_features_of_their_own(processes):

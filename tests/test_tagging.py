@@ -82,6 +82,33 @@ def test_words_and_their_text_have_the_same_pieces(words):
     assert [(starts[i] + a, starts[i] + b) for i, (a, b) in places] == as_text["offset_mapping"]
 
 
+# Texts that were cut within a character, or are no UTF-8 and were decoded all the same.
+HALVES = ["\ud83d", "Ada met\ude00 Babbage \udcff\udcff.", "\ud83d\ude00 in London", "in \udc80London"]
+
+
+def test_half_a_character_is_read_as_one_that_could_not_be(tagger, tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    replaced = ["".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text) for text in HALVES]
+    for words in (False, True):
+        given, read = ([text.split() for text in texts] if words else texts for texts in (HALVES, replaced))
+        options = {"is_split_into_words": words, "return_offsets_mapping": True}
+        for reader in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+            assert reader(given, **options) == reader(read, **options)
+            assert [dict(reader(row, **options)) for row in given] == [dict(reader(row, **options)) for row in read]
+    assert pieces(tokenizer, HALVES[1]) == ["Ada", "met", "\ude00", "Babbage", "\udcff\udcff", "."]
+    tag = pipeline("token-classification", model=tagger, tokenizer=tokenizer, aggregation_strategy="simple")
+    found, right = tag(HALVES, batch_size=2), tag(replaced, batch_size=2)
+    for entity in [entity for rows in (*found, *right) for entity in rows]:
+        del entity["word"]  # as it was written
+    assert found == right and any(found)
+
+
+def test_half_a_character_is_learned_as_it_is_read():
+    tokenizer = train_tagger_tokenizer([["Ada\ud83d", "\udcff"]], vocab_size=60, also=["\ud800"], min_count=1)
+    assert set(tokenizer.get_vocab()) == {"<pad>", "<s>", "<unk>", "ada", "\ufffd"}
+    assert "\ufffd" in tokenizer.init_kwargs["letters"]
+
+
 def test_ids_are_ranks_and_rare_words_unknown():
     tokenizer = train_tagger_tokenizer([["b", "a", "a", "b", "A", "c"]], vocab_size=9, also=["d", "b", "##x", "İ"])
     assert tokenizer.get_vocab() == {"<pad>": 0, "<s>": 1, "<unk>": 2, "a": 3, "b": 4, "d": 5}

@@ -229,6 +229,7 @@ def test_a_generator_is_read_once_and_not_kept():
         (7, {}, TypeError, "not int"),
         (["a", None, "b"], {}, TypeError, "element 1 .* is None"),
         (({"text": "a"} for _ in range(2)), {}, TypeError, "element 0 .* dict"),
+        (["a", "b é \ud83d"], {}, ValueError, r"Element 1 .* has half a character, '\\ud83d' at place 4"),
         ([], {}, ValueError, "no word"),
         (["", " <br />\u200b"], {}, ValueError, "no word"),
         (["...", "👍"], {"punctuation": "drop"}, ValueError, "split"),
@@ -238,3 +239,9 @@ def test_bad_input_is_refused(texts, choices, error, message):
     with pytest.raises(error, match=message) as caught:
         train(texts, **choices)
     assert "\n" not in str(caught.value)
+
+
+def test_half_a_character_is_refused_by_the_tokenizer_too():
+    """As by every tokenizer that is transformers' own; a tagger's reads on, see test_tagging.py."""
+    with pytest.raises(TypeError, match="must be"):
+        train(["a"])("half a smile: \ud83d")

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from hypothesis import example, given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from small_task import (
     SIZES,
     STEPS_PER_EPOCH,
@@ -23,7 +24,7 @@ from small_task import (
 )
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from recipes import training
+from recipes import checkpoints, training
 from recipes.command_line import RecipeError
 from recipes.training import batches, evaluate, share, start
 
@@ -231,14 +232,14 @@ def test_a_run_cut_off_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
     tmp_path, monkeypatch, every, saved_before
 ):
     settings = INTERRUPTED | {"checkpointing_steps": every}
-    save, saved = Accelerator.save_state, []
+    seal, saved = checkpoints._seal, []
 
-    def cut_off(self, folder):
-        saved.append(save(self, folder))
+    def cut_off(folder):
+        saved.append(seal(folder))
         if len(saved) > saved_before:
             raise Stopped  # the files are there, and not yet in their place
 
-    monkeypatch.setattr(Accelerator, "save_state", cut_off)
+    monkeypatch.setattr(checkpoints, "_seal", cut_off)
     with pytest.raises(Stopped):
         trained(tmp_path / "parts", **settings)
     monkeypatch.undo()
@@ -274,12 +275,25 @@ def test_a_run_cannot_be_resumed_with_other_options(interrupted, option, says):
     trained(interrupted, resume=True, **INTERRUPTED | {"eval_batch_size": 7, "checkpointing_steps": 5})
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.bin", "progress.json", "best.safetensors"])
-def test_a_damaged_checkpoint_is_named(interrupted, name):
+FILES = ["model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", "random.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_of_a_checkpoint_is_named(interrupted, name):
     (checkpoint,) = (interrupted / "checkpoints").iterdir()
     whole = (checkpoint / name).read_bytes()
     (checkpoint / name).write_bytes(bytes(100) + whole[100:])  # cut short it would be left out, see test_checkpoints
-    with pytest.raises(RecipeError, match=f"resume: the checkpoint .*{checkpoint.name} cannot be loaded"):
+    with pytest.raises(RecipeError, match=f"resume: .*{checkpoint.name}/{name} cannot be read .* Remove .*resume"):
+        trained(interrupted, resume=True, **INTERRUPTED)
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+def test_a_checkpoint_of_another_model_is_refused(interrupted, name):
+    (checkpoint,) = (interrupted / "checkpoints").iterdir()
+    save_file({key: tensor[None] for key, tensor in load_file(checkpoint / name).items()}, checkpoint / name)
+    (checkpoint / checkpoints.SIZES).unlink()
+    checkpoints._seal(checkpoint)
+    with pytest.raises(RecipeError, match=f"the checkpoint .*{checkpoint.name} cannot be loaded into this model"):
         trained(interrupted, resume=True, **INTERRUPTED)
 
 
@@ -340,6 +354,25 @@ def test_steps_that_are_skipped_again_and_again_are_noticed(tmp_path, monkeypatc
         RecipeError, match="at step 32, in epoch 5: in fp16 the gradients of 32 steps in a row were no"
     ):
         trained(tmp_path / "steep", num_train_epochs=5)
+
+
+def test_a_resumed_run_scales_its_loss_as_before(tmp_path, monkeypatch):
+    scalers = []
+
+    class Growing(Accelerator):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.scaler = torch.amp.GradScaler("cpu", growth_interval=2)
+            scalers.append(self.scaler)
+
+    monkeypatch.setattr(training, "Accelerator", Growing)
+    whole = trained(tmp_path / "whole", **INTERRUPTED)
+    with pytest.raises(Stopped):
+        trained(tmp_path / "parts", SmallTask(stop_at=STEPS_PER_EPOCH + 1), **INTERRUPTED)
+    run = trained(tmp_path / "parts", resume=True, **INTERRUPTED)
+    assert gap(run, whole) == 0
+    scale, cut_off, resumed = (scaler.get_scale() for scaler in scalers)
+    assert scale == resumed > cut_off > 65536
 
 
 def test_mixed_precision_is_what_accelerate_was_told(tmp_path, monkeypatch):

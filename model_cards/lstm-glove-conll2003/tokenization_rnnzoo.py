@@ -1,5 +1,6 @@
 """Words ranked by frequency: classifiers' tokenizers, which load with no code of ours, and taggers', with letters."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -13,6 +14,8 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 PAD, BOS, UNK, EOS = "<pad>", "<s>", "<unk>", "</s>"
 _MOST_IDS = 2**31 - 1
+# Half of a character beyond the basic plane: Python's str can hold it alone, Unicode text, and tokenizers, cannot.
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 Punctuation = Literal["split", "drop", "keep"]
 Side = Literal["left", "right"]
@@ -66,7 +69,8 @@ def train_tokenizer(
 
     Raises:
         TypeError: if `vocab_size` is not an int, or `texts` is not an iterable of str.
-        ValueError: if a choice is none of its values, `vocab_size` leaves no room for a word, or no text has a word.
+        ValueError: if a choice is none of its values, `vocab_size` leaves no room for a word, no text has a word, or
+            one holds half a character (a surrogate on its own), which the tokenizer would not take either.
     """
     specials = [PAD, BOS, UNK]
     if type(vocab_size) is not int:
@@ -150,6 +154,12 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
                 f"texts must hold str only, but element {position} (counted from 0) is {text!r:.60}, "
                 f"a {type(text).__name__}. Drop it, or replace it by an empty text."
             )
+        if not text.isascii() and (half := _SURROGATE.search(text)):
+            raise ValueError(
+                f"Element {position} of texts (counted from 0) has half a character, {half[0]!a} at place "
+                f"{half.start()}, which is no Unicode: it was cut, or not decoded as UTF-8. Mend it, or put a ? "
+                "there: text.encode(errors='replace').decode()."
+            )
         yield text
 
 
@@ -168,11 +178,22 @@ LETTER_PAD, LETTER_UNK = 0, 1
 _LONGEST_WORD = 1000
 
 
+def _sayable(text):
+    """A text, or lists of them, in which each half of a character is U+FFFD: one for one, so that places stay.
+
+    They come from texts that were cut, or decoded with `surrogateescape`.
+    """
+    if isinstance(text, list | tuple):
+        return [_sayable(part) for part in text]
+    return _SURROGATE.sub("\ufffd", text) if isinstance(text, str) and not text.isascii() else text
+
+
 class CharacterTokenizer(PreTrainedTokenizerFast):
     """A tagger's tokenizer that also gives the letters of every token: `character_ids`, [T][word_length].
 
     Letters are taken from the text as it was written, case and all. A token longer than `word_length` shows its first
-    and its last letters; 0 follows the last letter, and fills what is padding or a special token.
+    and its last letters; 0 follows the last letter, and fills what is padding or a special token. Half a character, a
+    surrogate on its own, is read as U+FFFD.
 
     Args:
         letters: those it knows; the n-th has the id n + 2, and all others 1.
@@ -237,6 +258,7 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
         return found
 
     def _encode_plus(self, text, text_pair=None, *, return_tensors=None, is_split_into_words=False, **kwargs):
+        text = _sayable(text)
         batched = isinstance(text, list | tuple)
         if is_split_into_words:
             batched = batched and bool(text) and isinstance(text[0], list | tuple)
@@ -312,7 +334,7 @@ def train_tagger_tokenizer(
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_TAGGER_WORDS), behavior="removed", invert=True)
-    words = Counter(word for sentence in sentences for word in sentence)
+    words = Counter(_sayable(word) for sentence in sentences for word in sentence)
     counts, letters = Counter(), Counter()
     for word, count in words.items():
         letters.update({letter: count for letter in word})
@@ -325,7 +347,7 @@ def train_tagger_tokenizer(
 
     def candidates():
         yield from frequent
-        for word in also:
+        for word in map(_sayable, also):
             word = word.lower() if lowercase else word
             if [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
                 yield word
