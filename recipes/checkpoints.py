@@ -167,7 +167,7 @@ def found(output_dir: str) -> list[Path]:
 
 
 def discard(output_dir: str | Path) -> None:
-    """Removes those of an older run."""
+    """Removes those of a run that has ended, or cannot go on."""
     shutil.rmtree(Path(output_dir, "checkpoints"), ignore_errors=True)
 
 
@@ -191,7 +191,7 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
             for name, said in {PROGRESS: progress.numbers(), RANDOM: drawn}.items():
                 (unfinished / name).write_text(json.dumps(said), encoding="utf-8")
             _seal(unfinished)
-            shutil.rmtree(finished, ignore_errors=True)  # an earlier run's
+            shutil.rmtree(finished, ignore_errors=True)  # an earlier one, not whole
             unfinished.rename(finished)
     except Exception as error:  # each library has its own for a full disk
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -218,7 +218,7 @@ def _seal(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _whole(folder: Path) -> bool:
+def whole(folder: Path) -> bool:
     """Whether all its files are there, as long as they were."""
     try:
         sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
@@ -234,7 +234,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # each kind of file has its own
         raise RecipeError(
             f"resume: {path} cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}): it is not "
-            f"what the run wrote. Remove {path.parent}, and an older checkpoint is taken, or start without resume."
+            f"what the run wrote. Remove {path.parent}, and an older one is taken, or choose another --output_dir."
         ) from error
 
 
@@ -245,12 +245,11 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         RecipeError: there is none, it cannot be read, or it belongs to a run with other options.
     """
     now, there = progress.settings, found(output_dir)
-    whole = [path for path in there if _whole(path)]
-    for path in there[: there.index(whole[0])] if whole else there:
+    folder = next((path for path in there if whole(path)), None)
+    for path in there[: there.index(folder)] if folder else there:
         accelerator.print(f"resume: {path} is not whole, and left out.")
-    if not whole:
+    if not folder:
         raise RecipeError(f"resume: there is no whole checkpoint in {output_dir}/checkpoints. Start without it.")
-    folder = whole[0]
     # All is read by every process, before any of it is used: what stops one of them stops them all.
     numbers, drawn = (_read(folder / name) for name in (PROGRESS, RANDOM))
     tensors = {name: _read(folder / name) for name in (WEIGHTS, OPTIMIZER, BEST)}
@@ -261,7 +260,8 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
     except Exception as error:  # whatever a damaged file, or one of another model, leads to
         raise RecipeError(
             f"resume: the checkpoint {folder} cannot be loaded into this model "
-            f"({' '.join(str(error).split())[:300]}). Give the options of the run that wrote it, or start without it."
+            f"({' '.join(str(error).split())[:300]}). Give the options of the run that wrote it, or choose another "
+            "--output_dir."
         ) from error
     changed = [
         f"{name} was {old!r} and is {now.get(name)!r}"
@@ -271,6 +271,6 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
     if changed:
         raise RecipeError(
             f"resume: the checkpoint {folder} belongs to a run with other options: {'; '.join(changed)}. Give the "
-            "same ones, or start without it."
+            "same ones, or choose another --output_dir."
         )
     accelerator.print(f"resuming from {folder}")

@@ -8,7 +8,7 @@ from transformers import pipeline
 from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
-from recipes import data
+from recipes import checkpoints, data
 from recipes.command_line import main
 
 
@@ -28,6 +28,7 @@ def demo(argv: list[str] | None = None) -> None:
         options = ["--config", "recipes/configs/imdb/made-lstm.yaml"]
     command = ["accelerate", "launch", "-m", "recipes.imdb", *options, "--output_dir", str(FOLDER)]
     print("$", *command, flush=True)
+    checkpoints.discard(FOLDER)  # of a demo that was cut off
     launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", *command[1:]]
     if code := subprocess.run(launcher).returncode:
         sys.exit(code)

@@ -186,9 +186,15 @@ def start(options: TrainingOptions) -> Accelerator:
 
     Raises:
         RecipeError: fewer processes than were asked for, a precision that the device lacks, FSDP in a form that the
-            loop does not know, a folder or a repository that cannot be written.
+            loop does not know, a folder or a repository that cannot be written, or one where a run waits to go on.
     """
     check_writable(Path(options.output_dir))
+    waiting = [path for path in checkpoints.found(options.output_dir) if checkpoints.whole(path)]
+    if waiting and not options.resume:
+        raise RecipeError(
+            f"output_dir {options.output_dir} has the checkpoints of a run that did not end, up to {waiting[0].name}: "
+            f"go on with --resume, or remove {waiting[0].parent}, or choose another --output_dir."
+        )
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     # accelerate's plain launcher sets the meeting point of several processes, and then starts one.
     alone = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
@@ -376,7 +382,7 @@ def _train(
     if options.resume:
         checkpoints.resume(accelerator, progress, options.output_dir)
     elif accelerator.is_main_process:
-        checkpoints.discard(options.output_dir)
+        checkpoints.discard(options.output_dir)  # of a run that cannot go on: none is whole
 
     saved, skipped = time.monotonic(), 0
     bar = tqdm(total=total_steps, initial=progress.step, desc="training", disable=quiet(accelerator), leave=False)

@@ -159,7 +159,7 @@ def test_the_loop_takes_the_mean_of_both_gradients(tmp_path):
 
 
 def test_it_changes_what_is_learned_and_nothing_else(tmp_path):
-    plain, hard = trained(tmp_path), trained(tmp_path, adversarial_epsilon=0.2)
+    plain, hard = trained(tmp_path / "plain"), trained(tmp_path / "hard", adversarial_epsilon=0.2)
     assert gap(plain, hard) > 1e-3
     assert plain.passes == hard.passes
     assert hard.hooks == 0, "the adversary has left"

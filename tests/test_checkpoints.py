@@ -77,11 +77,12 @@ def test_so_many_checkpoints_are_kept(tmp_path):
 
 
 def test_the_clock_makes_checkpoints_too(tmp_path, uninterrupted):
-    run = trained(tmp_path, checkpointing_minutes=0.0, keep=100, **OPTIONS)
-    assert steps(tmp_path) == list(range(21, 0, -1))
+    often, seldom = tmp_path / "often", tmp_path / "seldom"
+    run = trained(often, checkpointing_minutes=0.0, keep=100, **OPTIONS)
+    assert steps(often) == list(range(21, 0, -1))
     assert gap(run, uninterrupted) == 0
-    trained(tmp_path, checkpointing_minutes=10.0, keep=100, **OPTIONS)
-    assert steps(tmp_path) == [21, 14, 7]
+    trained(seldom, checkpointing_minutes=10.0, keep=100, **OPTIONS)
+    assert steps(seldom) == [21, 14, 7]
 
 
 @pytest.fixture
@@ -113,6 +114,17 @@ def test_where_none_is_whole_nothing_is_resumed(interrupted):
         cut(path / "optimizer.safetensors")
     with pytest.raises(RecipeError, match="resume: there is no whole checkpoint in .*Start without it"):
         trained(interrupted, resume=True, **OPTIONS)
+
+
+def test_a_new_run_does_not_take_the_place_of_one_that_can_go_on(interrupted):
+    with pytest.raises(RecipeError, match="run that did not end, up to step-9: go on with --resume, or remove"):
+        trained(interrupted, **OPTIONS)
+    assert steps(interrupted) == [9, 7]
+    for path in checkpoints.found(interrupted):
+        cut(path / "optimizer.safetensors")
+    with pytest.raises(Stopped):  # before it has saved anything
+        trained(interrupted, SmallTask(stop_at=1), **OPTIONS)
+    assert steps(interrupted) == []
 
 
 class Code:
@@ -167,7 +179,7 @@ def test_code_in_a_checkpoint_is_not_run(checkpoint, tmp_path, name):
         seal_again(folder)
         with suppress(RecipeError, Stopped):
             trained(folder.parents[1], SmallTask(stop_at=0), resume=True, **OPTIONS)
-        assert checkpoints._whole(folder) and not ran.exists()
+        assert checkpoints.whole(folder) and not ran.exists()
     pickle.loads((folder / name).read_bytes())
     assert ran.exists()
 

@@ -167,7 +167,7 @@ def test_processes_that_share_out_weights_run_no_code_in_a_checkpoint(tmp_path):
     (tmp_path / "resumes.py").write_text(RESUMES)
     whole, ran = tmp_path / "whole", tmp_path / "it ran"
     trained(whole, **SETTINGS)
-    (newest, *_) = (whole / "checkpoints").iterdir()
+    newest = checkpoints.found(whole)[0]
 
     def with_code(names, write):
         folder = tmp_path / f"{names[0]} {write.__name__}"
