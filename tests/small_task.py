@@ -223,15 +223,15 @@ def gap(a: SimpleNamespace, b: SimpleNamespace) -> float:
 
 def main(folder: Path) -> None:
     """What every one of the launched processes does."""
-    found = {name: compared(folder / "run", name) for name in RUNS}
-    found["dropped"] = trained(folder / "run", max_train_steps=1, dropout=0.5)
+    found = {name: compared(folder / name, name) for name in RUNS}
+    found["dropped"] = trained(folder / "dropped", max_train_steps=1, dropout=0.5)
     found["uninterrupted"] = trained(folder / "uninterrupted", **SETTINGS)
     found["resumed"] = stopped_and_resumed(folder / "resumed", stop_at=STEPS_PER_EPOCH + 4, **SETTINGS)
     found["streamed"] = trained(folder / "streamed", SmallTask(streamed=True), **SETTINGS)
     found["streamed, resumed"] = stopped_and_resumed(
         folder / "streamed, resumed", stop_at=STEPS_PER_EPOCH + 4, streamed=True, **SETTINGS
     )
-    found["streamed, some"] = trained(folder / "run", SmallTask(streamed=True), max_train_steps=4)
+    found["streamed, some"] = trained(folder / "some", SmallTask(streamed=True), max_train_steps=4)
     rank = torch.distributed.get_rank()
     torch.save({name: vars(run) for name, run in found.items()}, folder / f"process-{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from small_task import RUNS, SETTINGS, SIZES, STEPS_PER_EPOCH, SmallTask, compared, fresh_accelerator, gap, trained
 from test_checkpoints import NOT_READ, READ, Code, seal_again, torch_saved
 
-from recipes import imdb, ner
+from recipes import checkpoints, imdb, ner
 from recipes.made import make_reviews
 from recipes.made_names import make_sentences
 from recipes.training import FSDP_NEEDS
