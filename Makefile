@@ -1,7 +1,8 @@
-# The commands of the README; all of them use .venv, which the first one makes.
+# The commands of the README; all of them use .venv, which the first one makes, but test-lowest, which has its own.
 PYTHON ?= python3
+SUITE = -q --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-slow test-transformers report eval-zoo lint style
+.PHONY: help demo test test-slow test-lowest test-transformers report eval-zoo lint style
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -11,14 +12,25 @@ help:  ## this list
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# pip takes the first variable for what it installs, and from 25.3 on the second for what it builds that with.
+.venv-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	grep -oE '[a-z0-9_-]+>=[0-9.]+' pyproject.toml | sed 's/>=/==/' > .venv-lowest/lowest.txt
+	PIP_CONSTRAINT=.venv-lowest/lowest.txt PIP_BUILD_CONSTRAINT=.venv-lowest/lowest.txt \
+		.venv-lowest/bin/python -m pip install --quiet --editable '.[dev,bench]'
+	touch $@
+
 demo: .venv/installed  ## train an LSTM, evaluate it, and ask it about two reviews
 	@.venv/bin/python -m recipes.demo
 
 test: .venv/installed  ## the default test suite, offline
-	@.venv/bin/python -m pytest -q --numprocesses 2 --dist loadfile
+	@.venv/bin/python -m pytest $(SUITE)
 
 test-slow: .venv/installed  ## the long tests, which write tests/RELIABILITY.md
 	@.venv/bin/python -m pytest -q -m 'slow and not gpu'
+
+test-lowest: .venv-lowest/installed  ## the default suite with the lowest versions of pyproject.toml; PYTHON=python3.10: and the oldest Python
+	@.venv-lowest/bin/python -m tests.lowest $(SUITE)
 
 test-transformers: .venv/installed  ## transformers' own common tests on every class, which write tests/TRANSFORMERS.md
 	@.venv/bin/python -m tests.transformers_common

@@ -1,4 +1,4 @@
-"""RELIABILITY.md: what the long tests have counted; each writes its own line when it has passed."""
+"""RELIABILITY.md: what tests have counted; each writes its own line when it has passed."""
 
 from datetime import date
 from pathlib import Path
@@ -12,7 +12,7 @@ COMMIT = git_commit()  # now: a line written makes the tree differ from it
 FILE = Path(__file__).with_name("RELIABILITY.md")
 HEAD = """# Reliability
 
-What the long tests (`make test-slow`) have counted, written by them. A line is there if the test has passed.
+Counted by `make test-slow` and `make test-lowest`, which write a line here when its tests have passed.
 
 | what | figures | when, where, of which commit |
 |---|---|---|

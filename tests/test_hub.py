@@ -15,7 +15,7 @@ from pickle import UnpicklingError
 import pytest
 import torch
 from conftest import SMALL
-from hub_server import READS, WRITES, Hub
+from hub_server import READS, WRITES, Hub, validates_here
 from huggingface_hub import HfApi, ModelCard, close_session, constants, hf_api
 from huggingface_hub.errors import HfHubHTTPError
 from small_task import SmallTask, Stopped, fresh_accelerator, trained
@@ -173,13 +173,19 @@ def test_the_card_on_the_hub(published, monkeypatch, tmp_path):
     connect(monkeypatch, hub, tmp_path)
     for name, task in TASKS.items():
         card = ModelCard.load(name)
-        card.validate()
         assert card.data.pipeline_tag == task and card.data.library_name == "transformers"
         test = json.loads((folders[name] / "results.json").read_text())["metrics"]["test"]
         found = {result.metric_type: result.metric_value for result in card.data.eval_results}
         assert found and found.items() <= test.items()
         assert f'pipeline("{task}", model="{name}"' in card.text and "trust_remote_code=True" in card.text
         assert HfApi().model_info(name).pipeline_tag == task
+
+
+@validates_here
+def test_the_hub_takes_the_card(published, monkeypatch, tmp_path):
+    connect(monkeypatch, published[0], tmp_path)
+    for name in TASKS:
+        ModelCard.load(name).validate()
 
 
 def test_the_token_is_nowhere(published):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_server import Hub, Repository
+from hub_server import Hub, Repository, validates_here
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from test_hub import connect, environment, files_of
@@ -150,6 +150,14 @@ print("\\n" + json.dumps(printed))
 """
 
 
+@validates_here
+def test_the_hub_takes_the_cards(tmp_path, monkeypatch):
+    with Hub() as hub:
+        connect(monkeypatch, hub, tmp_path / "cache")
+        for folder in FOLDERS.values():
+            ModelCard.load(folder / "README.md").validate()
+
+
 def test_the_lines_of_the_cards_run(tmp_path, monkeypatch):
     printed = {}
     with Hub() as hub:
@@ -157,7 +165,6 @@ def test_the_lines_of_the_cards_run(tmp_path, monkeypatch):
         for name, folder in FOLDERS.items():
             hub.repositories[f"rnnzoo/{name}"] = repository = Repository("rnnzoo", private=False)
             repository.commit("main", files_of(folder))
-            ModelCard.load(folder / "README.md").validate()
             with redirect_stdout(StringIO()) as out:
                 exec(blocks(name)[0], {})
             printed[name] = out.getvalue()

@@ -19,6 +19,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from .recurrence_rnnzoo import is_exporting
+
 
 OUTSIDE = 0  # its number; the tags of a text follow it
 
@@ -76,14 +78,14 @@ class LinearChainCRF(nn.Module):
         Where a row has fewer paths than n, the scores of the rest are -inf, their tags any.
         """
         emissions, mask = self._prepare(emissions, mask)
-        find = torch.ops.rnnzoo.best_paths if torch.compiler.is_exporting() else best_paths
+        find = torch.ops.rnnzoo.best_paths if is_exporting() else best_paths
         return find(emissions, mask, self._allowed(emissions.dtype), n)
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The probability of each tag of each token, over all allowed paths: [B, T, C], zero in the padding."""
         emissions, mask = self._prepare(emissions, mask)
-        find = torch.ops.rnnzoo.marginals if torch.compiler.is_exporting() else marginals
+        find = torch.ops.rnnzoo.marginals if is_exporting() else marginals
         return find(emissions, mask, self._allowed(emissions.dtype))
 
     def _prepare(self, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

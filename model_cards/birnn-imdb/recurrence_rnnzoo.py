@@ -185,11 +185,17 @@ class RecurrentLayer(GradientCheckpointingLayer):
         return y, *(torch.stack(parts, dim=1) for parts in zip(final, final_back, strict=True))
 
 
+def is_exporting() -> bool:
+    """Whether torch.export is at work, and not torch.compile."""
+    # Before torch 2.12, under torch.compile too, torch's own function is true; the flag behind it is not.
+    return torch.compiler.is_exporting() and getattr(torch.compiler, "_is_exporting_flag", True)
+
+
 def run_fused(
     fused: Callable, x: Tensor, state: tuple[Tensor, ...], parameters: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """One layer, one direction, a whole sequence: x [B, T, I] -> outputs [B, T, H], final state, one [B, H] each."""
-    if torch.compiler.is_exporting():
+    if is_exporting():
         return tuple(torch.ops.rnnzoo.recurrence(x, list(state), list(parameters), fused.__name__))
     return _run_fused(fused, x, state, parameters)
 

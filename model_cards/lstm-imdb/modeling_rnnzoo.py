@@ -17,7 +17,17 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
 from .crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
-from .recurrence_rnnzoo import GRU, LSTM, TANH, Cell, RaggedRows, RecurrentDirection, RecurrentLayer, Rows
+from .recurrence_rnnzoo import (
+    GRU,
+    LSTM,
+    TANH,
+    Cell,
+    RaggedRows,
+    RecurrentDirection,
+    RecurrentLayer,
+    Rows,
+    is_exporting,
+)
 
 
 # Tokens of a row that are read at once where nothing is learned: longer rows are read in pieces.
@@ -278,6 +288,8 @@ class RecurrentModel(RecurrentPreTrainedModel):
 
     def __init__(self, config: RecurrentConfig, add_pooling_layer: bool = True):
         super().__init__(config)
+        # Read once: before torch 2.12, strict torch.export does not see through a property of the cell.
+        self.num_states = self.cell.num_states
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.character_encoder = CharacterEncoder(config) if config.character_size else None
         L = config.num_hidden_layers
@@ -340,7 +352,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
             x, *final = layer(x, rows, *states)
             finals.append(final)
 
-        finals = finals or [(x.new_zeros(x.shape[0], 0, self.config.hidden_size),) * self.cell.num_states]
+        finals = finals or [(x.new_zeros(x.shape[0], 0, self.config.hidden_size),) * self.num_states]
         final_state = RecurrentState(*(torch.cat(parts, dim=1) for parts in zip(*finals, strict=True)))
         y = rows.unpack(x)
         return RecurrentModelOutput(
@@ -401,7 +413,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         L, D, H = self.config.num_hidden_layers, self.config.num_directions, self.config.hidden_size
         if initial_state is None:
             zero = self.embed_tokens.weight.new_zeros(len(next(iter(given.values()))), L * D, H)
-            initial_state = RecurrentState(*(zero,) * self.cell.num_states)
+            initial_state = RecurrentState(*(zero,) * self.num_states)
 
         def ends(forward: RecurrentState, backward: RecurrentState) -> RecurrentState:
             """The forward states of the one, the backward states of the other."""
@@ -428,13 +440,13 @@ class RecurrentModel(RecurrentPreTrainedModel):
         """For each layer, one [B, D, H] per tensor of its state."""
         L, D, H = self.config.num_hidden_layers, self.config.num_directions, self.config.hidden_size
         if state is None:
-            return [(x.new_zeros(x.shape[0], D, H),) * self.cell.num_states] * L
+            return [(x.new_zeros(x.shape[0], D, H),) * self.num_states] * L
         parts = state.to_tuple()
         expected = (x.shape[0], L * D, H)
-        if len(parts) != self.cell.num_states or any(part.shape != expected for part in parts):
+        if len(parts) != self.num_states or any(part.shape != expected for part in parts):
             raise ValueError(
                 f"initial_state has tensors of shapes {[tuple(part.shape) for part in parts]}; this model needs "
-                f"{self.cell.num_states} of shape {expected} (rows, layers times directions, hidden_size): pass the "
+                f"{self.num_states} of shape {expected} (rows, layers times directions, hidden_size): pass the "
                 "final_state of a model with the same configuration and the same number of rows."
             )
         return list(zip(*(part.to(x.dtype).split(D, dim=1) for part in parts), strict=True))[:L]
@@ -513,7 +525,7 @@ def at_least_one_token(input_ids, inputs_embeds, attention_mask, character_ids):
 
 def keep_last(window: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """The last `window` real tokens of each row, packed: [B, T, ·], [B, T] -> [B, min(T, window), ·] and its mask."""
-    if torch.compiler.is_exporting():
+    if is_exporting():
         # Which of T and window is smaller would be settled by the example; padding in front settles it for every T.
         mask = x.new_ones(x.shape[:2], dtype=torch.long) if mask is None else mask
         x, mask = (torch.cat([part.new_zeros(part.shape[0], window, *part.shape[2:]), part], 1) for part in (x, mask))
