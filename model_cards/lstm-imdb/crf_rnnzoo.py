@@ -124,7 +124,7 @@ class _Positions:
         P = (T + 2) // 2 * 2 + 1
         self.real = real
         places, rows = torch.arange(B * T, device=real.device), torch.arange(B, device=real.device)[:, None]
-        self.target = (real.cumsum(1) - 1).masked_fill_(~real, P - 2).mul_(B).add_(rows)
+        self.target = real.cumsum(1).sub_(1).masked_fill_(~real, P - 2).mul_(B).add_(rows)
         self.source = places.new_full((P, B), B * T)
         self.source[1:].view(-1).scatter_(0, self.target.view(-1), places)
         self.source[-1] = B * T
@@ -160,18 +160,20 @@ def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[
 
     forwards, backwards = states.view(n, C + 1, 2, B).unbind(2)
     score, place = (forwards[:, None] + backwards).flatten(0, 2).topk(n, 0)
-    ranks, tag = place // (C + 1), place % (C + 1)
-    state = torch.stack([ranks // n, ranks % n], dim=1) * (C + 1) + tag[:, None]  # [N, 2, B]
-    path = [state := state.flatten(1)]
+    # Of rank forwards · N + rank backwards, times C + 1, plus tag, which leads to rank · (C + 1) + tag for each half.
+    back = place % (n * (C + 1))
+    state = torch.cat([(place - back) // n + back % (C + 1), back], dim=1)  # [N, 2B]
+    path = [state]
     for pointer in reversed(pointers):
         path.append(state := pointer.gather(0, state))
-    path = torch.stack(path[::-1], dim=1).view(n, middle + 1, 2, B)  # from each end to the middle
-    path = torch.cat([path[:, 1:, 0], path[:, :-1, 1].flip(1)], dim=1)  # [N, P - 1, B]
-    if n > 1:  # of rank · (C + 1) + tag
+    path = torch.cat(path[::-1]).view(middle + 1, n, 2, B)  # from each end to the middle
+    path = torch.cat([path[1:, :, 0], path[:-1, :, 1].flip(0)])  # [P - 1, N, B]
+    if n > 1:
         path.remainder_(C + 1)
     # A path that does not exist, or is NaN, may lead OUTSIDE.
-    tags = path.flatten(1).index_select(1, positions.target.flatten()).sub_(1).clamp_(min=0)
-    return tags.view(n, B, T).transpose(0, 1).masked_fill(~positions.real[:, None], 0), score.T
+    path = path.sub_(1).clamp_(min=0).transpose(1, 2).flatten(0, 1)
+    tags = path.index_select(0, positions.target.flatten()).view(B, T, n).transpose(1, 2)
+    return tags.masked_fill_(~positions.real[:, None], 0), score.T
 
 
 def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -179,22 +181,25 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
     for each position but the first the tag before, P - 1 times [C, B].
     """
     C, P, B = scores.shape
-    states = scores.transpose(0, 1)
+    scores, steps = scores.transpose(0, 1), steps.transpose(0, 1)
     pointers = torch.empty(P - 1, C, B, dtype=torch.long, device=steps.device)
     # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
-    # as many positions at once as stay in a core's cache.
-    candidates = scores.new_empty(min(P - 1, max(1, (1 << 17) // max(1, steps.numel()))), C, C, B)
-    best = scores.new_empty(len(candidates), C, B)
-    number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None, None]
-    each = zip(states[:-1, :, None].unbind(0), states[1:].unbind(0), strict=True)
+    # as many positions at once as stay in a core's cache. What a tag scores is part of its candidates from the start,
+    # for these positions at once too: that leaves two operations a position.
+    parts = pointers.chunk(1 + (P - 1) * steps.numel() // (1 << 17))
+    candidates = steps.new_empty(len(parts[0]), C, C, B)  # [position, to, from, row]
+    best = steps.new_empty(len(candidates), C, B)
+    number = torch.arange(C, device=steps.device, dtype=steps.dtype)[:, None]
     places = list(zip(candidates.unbind(0), best.unbind(0), strict=True))
-    for some in pointers.split(len(candidates)):
-        for (candidate, largest), (before, state) in zip(places, each, strict=False):
-            torch.add(before, steps, out=candidate)
-            state.add_(torch.amax(candidate, 0, out=largest))
+    largest = steps.new_zeros(C, B)
+    for part, score in zip(parts, scores[:-1, None].split(len(candidates)), strict=True):
+        some = len(part)
+        torch.add(steps, score, out=candidates[:some])
+        for candidate, place in places[:some]:
+            largest = torch.amax(candidate.add_(largest), 1, out=place)
         # Where a candidate is the best it becomes its number, elsewhere 0; NaN is nowhere the best.
-        some.copy_(candidates[: len(some)].eq_(best[: len(some), None]).mul_(number).amax(1))
-    return states[-1:], pointers.unbind(0)
+        part.copy_(candidates[:some].eq_(best[:some, :, None]).mul_(number).amax(2))
+    return (largest + scores[-1])[None], pointers.unbind(0)
 
 
 def _n_best_of_each_tag(scores: Tensor, steps: Tensor, n: int) -> tuple[Tensor, list[Tensor]]:
