@@ -16,7 +16,7 @@ help:  ## this list
 .venv-lowest/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	grep -oE '[a-z0-9_-]+>=[0-9.]+' pyproject.toml | sed 's/>=/==/' > .venv-lowest/lowest.txt
-	PIP_CONSTRAINT=.venv-lowest/lowest.txt PIP_BUILD_CONSTRAINT=.venv-lowest/lowest.txt \
+	PIP_CONSTRAINT=$(CURDIR)/.venv-lowest/lowest.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/.venv-lowest/lowest.txt \
 		.venv-lowest/bin/python -m pip install --quiet --editable '.[dev,bench]'
 	touch $@
 
