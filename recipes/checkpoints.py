@@ -27,6 +27,7 @@ STOPPED = 75
 # A checkpoint's files: JSON and safetensors, which cannot carry code. accelerate would write, and read, pickles.
 WEIGHTS, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 PROGRESS, RANDOM, SIZES = "progress.json", "random.json", "sizes.json"
+FILES = (WEIGHTS, OPTIMIZER, BEST, PROGRESS, RANDOM)
 
 
 class Progress:
@@ -163,7 +164,8 @@ def settings(options, rows: int) -> dict[str, Any]:
 
 def found(output_dir: str) -> list[Path]:
     """The checkpoints of a run, the newest first."""
-    return sorted(Path(output_dir, "checkpoints").glob("step-*"), key=lambda path: -int(path.name[5:]))
+    there = [path for path in Path(output_dir, "checkpoints").glob("step-*") if path.name[5:].isdecimal()]
+    return sorted(there, key=lambda path: -int(path.name[5:]))
 
 
 def discard(output_dir: str | Path) -> None:
@@ -195,7 +197,7 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
             unfinished.rename(finished)
     except Exception as error:  # each library has its own for a full disk
         shutil.rmtree(unfinished, ignore_errors=True)
-        older = found(output_dir)
+        older = [path for path in found(output_dir) if whole(path)]
         way = (
             f"{older[0].name} is whole: make room, and go on with --resume" if older else "Make room, and start again"
         )
@@ -204,8 +206,10 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
             f"({type(error).__name__}: {' '.join(str(error).split())[:200]}). {way}."
         ) from error
     if accelerator.is_main_process:
-        for older in found(output_dir)[keep:]:
-            shutil.rmtree(older)
+        there = found(output_dir)
+        this = there.index(finished)  # newer ones are not whole: the run went back before them
+        for path in there[:this] + there[this + keep :]:
+            shutil.rmtree(path)
 
 
 def _seal(folder: Path) -> None:
@@ -223,14 +227,17 @@ def whole(folder: Path) -> bool:
     try:
         sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # the last where it is JSON of another kind
         return False
 
 
 def _read(path: Path) -> Any:
     """The content of a file."""
     try:
-        return load_file(path) if path.suffix == ".safetensors" else json.loads(path.read_text(encoding="utf-8"))
+        if path.suffix != ".safetensors":
+            return json.loads(path.read_text(encoding="utf-8"))
+        # Copies: load_file's tensors are the file itself, mapped into memory, and it will be removed.
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except Exception as error:  # each kind of file has its own
         raise RecipeError(
             f"resume: {path} cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}): it is not "
@@ -250,24 +257,31 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         accelerator.print(f"resume: {path} is not whole, and left out.")
     if not folder:
         raise RecipeError(f"resume: there is no whole checkpoint in {output_dir}/checkpoints. Start without it.")
+    absent = [name for name in FILES if not (folder / name).exists()]
+    if absent:  # and it is whole
+        raise RecipeError(
+            f"resume: {folder} has no {absent[0]}: another version of the recipes wrote it. Go on with that one, or "
+            f"remove {folder.parent} and start without --resume."
+        )
     # All is read by every process, before any of it is used: what stops one of them stops them all.
     numbers, drawn = (_read(folder / name) for name in (PROGRESS, RANDOM))
     tensors = {name: _read(folder / name) for name in (WEIGHTS, OPTIMIZER, BEST)}
     try:
-        progress.load(tensors, numbers)
-        if accelerator.process_index < len(drawn):  # there may have been fewer processes
-            _set_random_state(drawn[accelerator.process_index], accelerator.device)
+        changed = [
+            f"{name} was {old!r} and is {now.get(name)!r}"
+            for name, old in numbers["settings"].items()
+            if old != now.get(name)
+        ]
+        if not changed:
+            progress.load(tensors, numbers)
+            if accelerator.process_index < len(drawn):  # there may have been fewer processes
+                _set_random_state(drawn[accelerator.process_index], accelerator.device)
     except Exception as error:  # whatever a damaged file, or one of another model, leads to
         raise RecipeError(
             f"resume: the checkpoint {folder} cannot be loaded into this model "
             f"({' '.join(str(error).split())[:300]}). Give the options of the run that wrote it, or choose another "
             "--output_dir."
         ) from error
-    changed = [
-        f"{name} was {old!r} and is {now.get(name)!r}"
-        for name, old in progress.settings.items()
-        if old != now.get(name)
-    ]
     if changed:
         raise RecipeError(
             f"resume: the checkpoint {folder} belongs to a run with other options: {'; '.join(changed)}. Give the "

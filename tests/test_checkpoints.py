@@ -127,6 +127,61 @@ def test_a_new_run_does_not_take_the_place_of_one_that_can_go_on(interrupted):
     assert steps(interrupted) == []
 
 
+def test_one_of_another_version_is_refused_as_that(interrupted):
+    for path in checkpoints.found(interrupted):
+        for name in ("optimizer.safetensors", "random.json"):
+            (path / name).unlink()
+        (path / "optimizer.bin").touch()
+        seal_again(path)
+    with pytest.raises(RecipeError, match="step-9 has no optimizer.safetensors: another version of the recipes wrote"):
+        trained(interrupted, resume=True, **OPTIONS)
+    assert steps(interrupted) == [9, 7]
+
+
+@pytest.mark.parametrize("sizes", ["[]", "null", '"optimizer.safetensors"'])
+def test_sizes_of_another_kind_are_damage(interrupted, sizes):
+    newest, older = checkpoints.found(interrupted)
+    (newest / "sizes.json").write_text(sizes)
+    assert not checkpoints.whole(newest) and checkpoints.whole(older)
+
+
+def test_a_checkpoint_that_is_not_whole_does_not_outlive_a_newer_save(interrupted):
+    newest, _ = checkpoints.found(interrupted)
+    cut(newest / "model.safetensors")
+    with pytest.raises(SystemExit):
+        trained(interrupted, Told(1), resume=True, **OPTIONS)
+    assert steps(interrupted) == [8] and checkpoints.whole(checkpoints.found(interrupted)[0])
+
+
+def test_one_that_is_not_whole_is_not_said_to_be(interrupted):
+    newest, older = checkpoints.found(interrupted)
+    cut(newest / "model.safetensors")
+    newest.with_name("unfinished").touch()  # where the next is to be written
+    with pytest.raises(RecipeError, match=f"step 8 cannot be written .* {older.name} is whole"):
+        trained(interrupted, Told(1), resume=True, **OPTIONS)
+
+
+def test_what_somebody_else_put_there_is_no_checkpoint(interrupted):
+    newest, _ = checkpoints.found(interrupted)
+    shutil.copytree(newest, newest.with_name("step-9 (copy)"))
+    assert steps(interrupted) == [9, 7]
+
+
+def test_a_resumed_run_needs_the_files_no_longer(interrupted, uninterrupted):
+    newest, _ = checkpoints.found(interrupted)
+
+    class Overwriting(SmallTask):
+        def _collate(self, columns):
+            if not self.seen:
+                for path in newest.glob("*.safetensors"):
+                    with path.open("r+b") as file:
+                        file.write(bytes(path.stat().st_size))
+            return super()._collate(columns)
+
+    run = trained(interrupted, Overwriting(), resume=True, **OPTIONS)
+    assert gap(run, uninterrupted) == 0 and run.passes == uninterrupted.passes[9:]
+
+
 class Code:
     """Runs when it is unpickled."""
 

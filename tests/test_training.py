@@ -266,6 +266,7 @@ def interrupted(tmp_path):
         ({"seed": 1}, "seed was 0 and is 1"),
         ({"batch_size": 9}, "batch_size was 8 and is 9"),
         ({"learning_rate": 0.5}, "learning_rate was 0.01 and is 0.5"),
+        ({"crf": True, "model": {"use_crf": True}}, r"model was \{\} and is \{'use_crf': True\}"),  # another's weights
     ],
     ids=str,
 )
