@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -195,7 +196,7 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
             _seal(unfinished)
             shutil.rmtree(finished, ignore_errors=True)  # an earlier one, not whole
             unfinished.rename(finished)
-    except Exception as error:  # each library has its own for a full disk
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         older = [path for path in found(output_dir) if whole(path)]
         way = (
