@@ -89,10 +89,10 @@ def test_seconds_before_the_loop_count(tmp_path):
 @pytest.mark.parametrize("adversarial_epsilon", [0.0, 0.1])
 def test_frozen_vectors_stay_as_they_began(tmp_path, adversarial_epsilon):
     name = "backbone.embed_tokens.weight"
-    begun = trained(tmp_path, learning_rate=0.0, max_train_steps=1).weights[name]
+    begun = trained(tmp_path / "begun", learning_rate=0.0, max_train_steps=1).weights[name]
     settings = {"max_train_steps": 5, "weight_decay": 0.1, "adversarial_epsilon": adversarial_epsilon}
-    frozen = trained(tmp_path, freeze_word_vectors=True, **settings)
-    tuned = trained(tmp_path, **settings)
+    frozen = trained(tmp_path / "frozen", freeze_word_vectors=True, **settings)
+    tuned = trained(tmp_path / "tuned", **settings)
     assert torch.equal(frozen.weights[name], begun) and not torch.allclose(tuned.weights[name], begun)
     moved = [key for key in frozen.weights if not torch.equal(frozen.weights[key], tuned.weights[key])]
     assert "classifier.weight" in moved and "backbone.layers.0.forward_direction.weight_ih" in moved
