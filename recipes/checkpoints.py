@@ -97,7 +97,7 @@ def _gathered(tensors: dict[str, Tensor], kept: bool) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if kept:
-            found[name] = whole.detach().cpu().clone(memory_format=torch.contiguous_format)
+            found[name] = whole.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     return found
 
 
@@ -169,6 +169,11 @@ def found(output_dir: str) -> list[Path]:
     return sorted(there, key=lambda path: -int(path.name[5:]))
 
 
+def usable(output_dir: str) -> list[Path]:
+    """Those that are whole."""
+    return [path for path in found(output_dir) if _whole(path)]
+
+
 def discard(output_dir: str | Path) -> None:
     """Removes those of a run that has ended, or cannot go on."""
     shutil.rmtree(Path(output_dir, "checkpoints"), ignore_errors=True)
@@ -189,16 +194,16 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
         drawn = gather_object([_random_state(accelerator.device)])
         if accelerator.is_main_process:
             unfinished.mkdir(parents=True)
-            for name, found_there in tensors.items():
-                save_file(found_there, unfinished / name)
-            for name, said in {PROGRESS: progress.numbers(), RANDOM: drawn}.items():
-                (unfinished / name).write_text(json.dumps(said), encoding="utf-8")
+            for name, content in tensors.items():
+                save_file(content, unfinished / name)
+            for name, content in {PROGRESS: progress.numbers(), RANDOM: drawn}.items():
+                (unfinished / name).write_text(json.dumps(content), encoding="utf-8")
             _seal(unfinished)
             shutil.rmtree(finished, ignore_errors=True)  # an earlier one, not whole
             unfinished.rename(finished)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        older = [path for path in found(output_dir) if whole(path)]
+        older = usable(output_dir)
         way = (
             f"{older[0].name} is whole: make room, and go on with --resume" if older else "Make room, and start again"
         )
@@ -223,7 +228,7 @@ def _seal(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def whole(folder: Path) -> bool:
+def _whole(folder: Path) -> bool:
     """Whether all its files are there, as long as they were."""
     try:
         sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
@@ -253,7 +258,7 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         RecipeError: there is none, it cannot be read, or it belongs to a run with other options.
     """
     now, there = progress.settings, found(output_dir)
-    folder = next((path for path in there if whole(path)), None)
+    folder = next(iter(usable(output_dir)), None)
     for path in there[: there.index(folder)] if folder else there:
         accelerator.print(f"resume: {path} is not whole, and left out.")
     if not folder:

@@ -53,8 +53,8 @@ LOOK_EVERY = 10
 # Steps in a row that fp16 may skip. Each halves the factor by which the loss is scaled, 65,536 at first: after so many
 # it can no longer be too large.
 MOST_SKIPPED = 32
-# What FSDP2 was tried with. With torch 2.8 gradients are cut by a wrong norm, and with accelerate 1.12 a resumed run
-# takes another course.
+# What FSDP2 was tried with. With torch 2.8 gradients are cut by a wrong norm; an older accelerate was not tried since
+# checkpoints are not its own.
 FSDP_NEEDS = {"torch": "2.13", "accelerate": "1.15"}
 
 
@@ -189,7 +189,7 @@ def start(options: TrainingOptions) -> Accelerator:
             loop does not know, a folder or a repository that cannot be written, or one where a run waits to go on.
     """
     check_writable(Path(options.output_dir))
-    waiting = [path for path in checkpoints.found(options.output_dir) if checkpoints.whole(path)]
+    waiting = checkpoints.usable(options.output_dir)
     if waiting and not options.resume:
         raise RecipeError(
             f"output_dir {options.output_dir} has the checkpoints of a run that did not end, up to {waiting[0].name}: "

@@ -142,7 +142,7 @@ def test_one_of_another_version_is_refused_as_that(interrupted):
 def test_sizes_of_another_kind_are_damage(interrupted, sizes):
     newest, older = checkpoints.found(interrupted)
     (newest / "sizes.json").write_text(sizes)
-    assert not checkpoints.whole(newest) and checkpoints.whole(older)
+    assert checkpoints.usable(interrupted) == [older]
 
 
 def test_a_checkpoint_that_is_not_whole_does_not_outlive_a_newer_save(interrupted):
@@ -150,7 +150,7 @@ def test_a_checkpoint_that_is_not_whole_does_not_outlive_a_newer_save(interrupte
     cut(newest / "model.safetensors")
     with pytest.raises(SystemExit):
         trained(interrupted, Told(1), resume=True, **OPTIONS)
-    assert steps(interrupted) == [8] and checkpoints.whole(checkpoints.found(interrupted)[0])
+    assert steps(interrupted) == [8] and checkpoints.usable(interrupted)
 
 
 def test_one_that_is_not_whole_is_not_said_to_be(interrupted):
@@ -192,7 +192,7 @@ class Code:
         return Path.touch, (self.path,)
 
 
-READ = ["model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", "random.json"]
+READ = [*checkpoints.FILES]
 # What accelerate would look for, with FSDP and without, also instead of model.safetensors.
 NOT_READ = [
     *("pytorch_model.bin", "pytorch_model_fsdp.bin", "optimizer.bin", "scheduler.bin", "sampler.bin", "scaler.pt"),
@@ -234,7 +234,7 @@ def test_code_in_a_checkpoint_is_not_run(checkpoint, tmp_path, name):
         seal_again(folder)
         with suppress(RecipeError, Stopped):
             trained(folder.parents[1], SmallTask(stop_at=0), resume=True, **OPTIONS)
-        assert checkpoints.whole(folder) and not ran.exists()
+        assert checkpoints.usable(folder.parents[1]) == [folder] and not ran.exists()
     pickle.loads((folder / name).read_bytes())
     assert ran.exists()
 

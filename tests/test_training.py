@@ -22,6 +22,7 @@ from small_task import (
     stopped_and_resumed,
     trained,
 )
+from test_checkpoints import seal_again
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from recipes import checkpoints, training
@@ -276,10 +277,7 @@ def test_a_run_cannot_be_resumed_with_other_options(interrupted, option, says):
     trained(interrupted, resume=True, **INTERRUPTED | {"eval_batch_size": 7, "checkpointing_steps": 5})
 
 
-FILES = ["model.safetensors", "optimizer.safetensors", "best.safetensors", "progress.json", "random.json"]
-
-
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", checkpoints.FILES)
 def test_a_damaged_file_of_a_checkpoint_is_named(interrupted, name):
     (checkpoint,) = (interrupted / "checkpoints").iterdir()
     whole = (checkpoint / name).read_bytes()
@@ -290,12 +288,11 @@ def test_a_damaged_file_of_a_checkpoint_is_named(interrupted, name):
         trained(interrupted, resume=True, **INTERRUPTED)
 
 
-@pytest.mark.parametrize("name", FILES[:2])
+@pytest.mark.parametrize("name", [checkpoints.WEIGHTS, checkpoints.OPTIMIZER])
 def test_a_checkpoint_of_another_model_is_refused(interrupted, name):
     (checkpoint,) = (interrupted / "checkpoints").iterdir()
     save_file({key: tensor[None] for key, tensor in load_file(checkpoint / name).items()}, checkpoint / name)
-    (checkpoint / checkpoints.SIZES).unlink()
-    checkpoints._seal(checkpoint)
+    seal_again(checkpoint)
     with pytest.raises(RecipeError, match=f"the checkpoint .*{checkpoint.name} cannot be loaded into this model"):
         trained(interrupted, resume=True, **INTERRUPTED)
 
