@@ -1,10 +1,12 @@
 """Speed: the engine beside torch's own layers on packed sequences, and a classifier on one text at a time.
 
 python -m recipes.benchmark          takes a minute on two cores; writes recipes/results/speed.json
+python -m recipes.benchmark cuda     the same on a GPU, into speed-cuda.json
 """
 
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -22,11 +24,11 @@ SHORTEST = {"32 to 256": 32, "224 to 256": 224}  # rows as they come, and rows o
 TORCH = {"BiRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 
 
-def contenders(name: str):
+def contenders(name: str, device: str):
     """Two functions of (vectors, lengths, mask) for a family with two directions: packed torch, and the engine."""
-    packed = TORCH[name](SIZE, SIZE, batch_first=True, bidirectional=True)
+    packed = TORCH[name](SIZE, SIZE, batch_first=True, bidirectional=True).to(device)
     config = FAMILIES[name].config(vocab_size=8, embedding_size=SIZE, hidden_size=SIZE, bidirectional=True)
-    engine = FAMILIES[name].models[AutoModel](config, add_pooling_layer=False)
+    engine = FAMILIES[name].models[AutoModel](config, add_pooling_layer=False).to(device)
 
     def run_packed(x, lengths, mask):
         y, _ = packed(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
@@ -38,17 +40,21 @@ def contenders(name: str):
     return {"packed": (packed, run_packed), "engine": (engine, run_engine)}
 
 
-def measure(words: str) -> list[dict]:
-    """Milliseconds a batch, medians; the two take turns, so that a drift of the machine meets both."""
+def measure(words: str, device: str) -> list[dict]:
+    """Milliseconds a batch, medians; the two take turns, so that a drift of the machine meets both.
+
+    On a GPU a batch ends when all that it asked for is done.
+    """
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     torch.manual_seed(0)
     lengths = torch.randint(SHORTEST[words], T + 1, (B,))
     lengths[0] = T
-    mask = (torch.arange(T) < lengths[:, None]).long()
-    x = torch.randn(B, T, SIZE, requires_grad=True)
+    mask = (torch.arange(T) < lengths[:, None]).long().to(device)  # the lengths stay: packing wants them on the CPU
+    x = torch.randn(B, T, SIZE).to(device).requires_grad_()
     rows = []
     for name in TORCH:
         for kind in ("train", "infer"):
-            both = contenders(name)
+            both = contenders(name, device)
             times = {contender: [] for contender in both}
             for _ in range(REPEATS + 1):
                 for contender, (module, run) in both.items():
@@ -58,6 +64,7 @@ def measure(words: str) -> list[dict]:
                         y = run(x, lengths, mask)
                     if kind == "train":
                         y.sum().backward()
+                    wait()
                     times[contender].append(time.perf_counter() - started)
             medians = {c: round(1000 * statistics.median(t[1:]), 1) for c, t in times.items()}
             ratio = statistics.median(p / e for p, e in zip(*(t[1:] for t in times.values()), strict=True))
@@ -66,43 +73,45 @@ def measure(words: str) -> list[dict]:
     return rows
 
 
-def latency() -> dict[str, float]:
+def latency(device: str) -> dict[str, float]:
     """Milliseconds for one text of 100 words through a classifier of the book's size, median, on one thread."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    ids = torch.randint(3, 2503, (1, 100))
+    ids = torch.randint(3, 2503, (1, 100), device=device)
     found = {}
     for name, family in FAMILIES.items():
         config = family.config(vocab_size=2503, embedding_size=128, hidden_size=64)
-        model = family.models[AutoModelForSequenceClassification](config).eval()
+        model = family.models[AutoModelForSequenceClassification](config).eval().to(device)
         times = []
         with torch.inference_mode():
             for _ in range(220):
                 started = time.perf_counter()
                 model(ids, attention_mask=torch.ones_like(ids))
+                wait()
                 times.append(time.perf_counter() - started)
         found[name] = round(1000 * statistics.median(times[20:]), 2)
     torch.set_num_threads(threads)
     return found
 
 
-def main() -> None:
+def main(device: str = "cpu") -> None:
     """Measures, and writes the file."""
-    rows = [row for words in SHORTEST for row in measure(words)]
+    rows = [row for words in SHORTEST for row in measure(words, device)]
     result = {
         "task": "speed",
         "batch": {"rows": B, "tokens": T, "sizes": SIZE, "directions": 2, "precision": "fp32", "unit": "ms"},
         "rows": rows,
-        "latency": latency(),
-        "device": device_name(torch.device("cpu")),
+        "latency": latency(device),
+        "device": device_name(torch.device(device)),
         "num_threads": torch.get_num_threads(),
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    path = Path(__file__).parent / "results" / "speed.json"
+    path = Path(__file__).parent / "results" / ("speed.json" if device == "cpu" else f"speed-{device}.json")
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

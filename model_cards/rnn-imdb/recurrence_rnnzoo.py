@@ -9,6 +9,7 @@ Letters: B rows, T tokens, I input features, H features of a state, D directions
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -203,15 +204,27 @@ def run_fused(
 # torch.compile would unroll the kernel into T steps: it compiles what is around it instead.
 @torch.compiler.disable
 def _run_fused(fused, x, state, parameters):
-    if torch.is_autocast_enabled(x.device.type) and x.dtype is not torch.float64:
+    device, as_cast = x.device.type, nullcontext()
+    if torch.is_autocast_enabled(device) and x.dtype is not torch.float64:
         # autocast casts what enters single matrix products (but no doubles), and the kernels refuse a mixture.
-        dtype = torch.get_autocast_dtype(x.device.type)
+        dtype = torch.get_autocast_dtype(device)
         x, state, parameters = x.to(dtype), [s.to(dtype) for s in state], [p.to(dtype) for p in parameters]
+        as_cast = torch.autocast(device, enabled=False)  # which on CUDA would cast again, whatever its type, to fp16
+    if device == "cuda":
+        parameters = _in_one_piece(parameters)
     hx = tuple(part[None].contiguous() for part in state)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)
-    y, *final = fused(x, hx if len(hx) > 1 else hx[0], list(parameters), *options)
+    with as_cast:
+        y, *final = fused(x, hx if len(hx) > 1 else hx[0], list(parameters), *options)
     return y, *(part[0] for part in final)
+
+
+def _in_one_piece(parameters: tuple[Tensor, ...]) -> list[Tensor]:
+    """The same, one behind another in memory: cuDNN wants them so, and torch warns where it has to see to that."""
+    flat = torch.cat([parameter.flatten() for parameter in parameters])
+    parts = flat.split([parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
 # torch.export unrolls the fused kernels over the length of its example, so that no other length fits. As an operator
