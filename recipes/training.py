@@ -227,6 +227,8 @@ def start(options: TrainingOptions) -> Accelerator:
         # accelerate launch sets one thread a process unless told otherwise.
         processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(options.num_threads or max(1, cores() // processes_here))
+    # cuDNN would read fp32 with ten bits of each number, and what a row answers would depend on its batch.
+    torch.backends.cudnn.allow_tf32 = False
     if options.push_to_hub and accelerator.is_main_process:
         name = Path(options.output_dir).resolve().name
         options.hub_model_id = sharing.claim(options.hub_model_id or name, options.hub_private)
