@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SUITE = -q --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-slow test-lowest test-transformers report eval-zoo lint style
+.PHONY: help demo test test-slow test-gpu test-lowest test-transformers report eval-zoo lint style
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
@@ -28,6 +28,9 @@ test: .venv/installed  ## the default test suite, offline
 
 test-slow: .venv/installed  ## the long tests, which write tests/RELIABILITY.md
 	@.venv/bin/python -m pytest -q -m 'slow and not gpu'
+
+test-gpu: .venv/installed  ## what needs a GPU, on one
+	@.venv/bin/python -m pytest -q -m gpu
 
 test-lowest: .venv-lowest/installed  ## the default suite with the lowest versions of pyproject.toml; PYTHON=python3.10: and the oldest Python
 	@.venv-lowest/bin/python -m tests.lowest $(SUITE)

@@ -130,6 +130,12 @@ def tokenizer():
     return train_tokenizer(TEXTS, vocab_size=SMALL["vocab_size"])
 
 
+def pytest_configure(config):
+    """What is not marked gpu is for a CPU, also where there is a GPU, which accelerate and pipeline() would take."""
+    if "not gpu" in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(items):
     """Tests on the real data sets need a folder that has them."""
     if not os.environ.get("RNNZOO_DATA"):
