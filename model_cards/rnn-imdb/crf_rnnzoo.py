@@ -14,7 +14,6 @@ Letters: B rows, T tokens, P positions (tokens and what is outside, one more tha
 """
 
 import math
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +114,7 @@ class _Positions:
         real: [B, T] of bool, true where a token is real.
 
     Attributes:
+        real, padding: [B, T], and the opposite.
         source: [P, B], the place of each position's token in the flattened batch; what is OUTSIDE is behind its end.
         target: [B, T], the place of each token among the flattened positions from 1 on; padding is at the last one.
     """
@@ -122,9 +122,9 @@ class _Positions:
     def __init__(self, real: Tensor):
         B, T = real.shape
         P = (T + 2) // 2 * 2 + 1
-        self.real = real
+        self.real, self.padding = real, ~real
         places, rows = torch.arange(B * T, device=real.device), torch.arange(B, device=real.device)[:, None]
-        self.target = real.cumsum(1).sub_(1).masked_fill_(~real, P - 2).mul_(B).add_(rows)
+        self.target = real.cumsum(1).sub_(1).masked_fill_(self.padding, P - 2).mul_(B).add_(rows)
         self.source = places.new_full((P, B), B * T)
         self.source[1:].view(-1).scatter_(0, self.target.view(-1), places)
         self.source[-1] = B * T
@@ -139,7 +139,9 @@ def _log_likelihood(emissions, transitions, start, end, tags, mask):
 @torch.compiler.disable
 def marginals(emissions: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
     """See `LinearChainCRF.marginals`; steps as from `_steps`."""
-    return _Lattice(emissions, steps, _Positions(mask)).marginals()
+    lattice = _Lattice(emissions, steps, _Positions(mask))
+    weights, sums = lattice.through()
+    return lattice.of_tokens(weights.div_(sums))  # OUTSIDE is certain in the padding
 
 
 @torch.compiler.disable
@@ -173,7 +175,7 @@ def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[
     # A path that does not exist, or is NaN, may lead OUTSIDE.
     path = path.sub_(1).clamp_(min=0).transpose(1, 2).flatten(0, 1)
     tags = path.index_select(0, positions.target.flatten()).view(B, T, n).transpose(1, 2)
-    return tags.masked_fill_(~positions.real[:, None], 0), score.T
+    return tags.masked_fill_(positions.padding[:, None], 0), score.T
 
 
 def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -251,7 +253,7 @@ class _Lattice:
         self.steps = self.steps.exp_().masked_fill_(steps == -torch.inf, 0).to(dtype)
         first, between, last = best
         lengths = positions.real.sum(1)
-        scales = largest.view(B, T).masked_fill(~positions.real, 0).sum(1)
+        scales = largest.view(B, T).masked_fill(positions.padding, 0).sum(1)
         scales += (first + last) * (lengths > 0) + between * (lengths - 1).clamp(min=0)
 
         # What a step can cost or gain at most, in nats. After so many steps sums are scaled: then what leads to a tag,
@@ -269,25 +271,23 @@ class _Lattice:
         self.log_partition = (scales + states[-1, 0].sum(0).log()).to(self.dtype)
         self.before, self.after = states[:-1, 0], states[:-1, 1].flip(0)
 
-    @cached_property
-    def posterior(self) -> tuple[Tensor, Tensor]:
-        """For the positions from 1 on, [P - 1, C + 1, B]: the probabilities of their tags, and `after` over a factor
-        such that `before`, times the step, times it is the probability of a step.
+    def through(self) -> tuple[Tensor, Tensor]:
+        """For the positions from 1 on: the weight of all paths through each tag, [P - 1, C + 1, B], and their sum."""
+        weights = torch.bmm(self.steps.T.expand(len(self.before), -1, -1), self.before).mul_(self.after)
+        return weights, weights.sum(1, keepdim=True)
+
+    def of_tokens(self, tags: Tensor) -> Tensor:
+        """Numbers of each tag of the positions from 1 on, [P - 1, C + 1, B], by token: [B, T, C]."""
+        target = self.positions.target
+        tags = tags[:, 1:].transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format)
+        return tags.flatten(0, 1).index_select(0, target.flatten()).view(*target.shape, tags.shape[2])
+
+    def steps_taken(self, shares: Tensor) -> Tensor:
+        """How often each step is expected in the whole batch, [C + 1, C + 1].
+
+        shares: [P - 1, 1, B], for how much a row counts, over the sum of `through`.
         """
-        tags = torch.bmm(self.steps.T.expand(len(self.before), -1, -1), self.before).mul_(self.after)
-        sums = tags.sum(1, keepdim=True)
-        return tags.div_(sums), self.after / sums
-
-    def marginals(self) -> Tensor:
-        """[B, T, C], zero in the padding."""
-        tags, target = self.posterior[0][:, 1:], self.positions.target
-        found = tags.transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format)
-        return found.flatten(0, 1).index_select(0, target.flatten()).view(*target.shape, found.shape[2])
-
-    def expected_steps(self, weight: Tensor) -> Tensor:
-        """How often each step is expected, summed over the rows with a weight each: [B] -> [C + 1, C + 1]."""
-        ways = torch.bmm(self.before * weight, self.posterior[1].transpose(1, 2))
-        return (self.steps * ways.sum(0)).to(self.dtype)
+        return torch.bmm(self.before, (self.after * shares).transpose(1, 2)).sum(0).mul_(self.steps).to(self.dtype)
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -296,11 +296,11 @@ class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx, emissions, transitions, start, end, tags, positions):
         real, steps = positions.real, _steps(transitions, start, end)
-        tags = tags.masked_fill(~real, 0)
-        path = nn.functional.pad(tags.flatten() + 1, (0, 1), value=OUTSIDE).index_select(0, positions.source.flatten())
-        path = path.view_as(positions.source)
+        tags = tags.masked_fill(positions.padding, 0)
+        path = torch.full_like(positions.source, OUTSIDE)
+        path[1:].view(-1).scatter_(0, positions.target.view(-1), (tags + 1).mul_(real).view(-1))
         moves = path[:-1] * len(steps) + path[1:]
-        chosen = emissions.gather(2, tags[..., None])[..., 0].masked_fill(~real, 0)
+        chosen = emissions.gather(2, tags[..., None])[..., 0].masked_fill(positions.padding, 0)
         score = chosen.sum(1) + steps.flatten().index_select(0, moves.flatten()).view_as(moves).sum(0)
         with torch.inference_mode():  # where many small operations cost less each
             lattice = _Lattice(emissions, steps, positions)
@@ -313,12 +313,11 @@ class _LogLikelihood(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("The CRF's likelihood has no second derivative: leave out create_graph=True.")
         lattice, moves = ctx.lattice, ctx.moves
-        with torch.inference_mode():
-            marginals, by_step = lattice.marginals(), lattice.expected_steps(-gradient)
-        by_score = marginals * -gradient[:, None, None]
+        weights, sums = lattice.through()
+        shares = -gradient / sums
+        by_score, by_step = lattice.of_tokens(weights.mul_(shares)), lattice.steps_taken(shares)
         taken = gradient[:, None] * lattice.positions.real
         by_score.scatter_add_(2, ctx.tags[..., None], taken[..., None])
-        by_step = by_step.clone()
         by_step.view(-1).index_add_(0, moves.flatten(), gradient.expand_as(moves).flatten())
         return by_score, by_step[1:, 1:], by_step[OUTSIDE, 1:], by_step[1:, OUTSIDE], None, None
 
