@@ -60,7 +60,7 @@ def beside_pytorch_crf(words: str, device: str) -> list[dict]:
         return run()
 
     found = []
-    repeats = REPEATS if device == "cpu" else 40  # on a GPU pytorch-crf takes a tenth of a second
+    repeats = REPEATS if device == "cpu" else 20  # on a GPU pytorch-crf takes a tenth of a second
     for kind, both in {
         "train": {
             "pytorch-crf": lambda: (-theirs(emissions, tags, mask)).backward(),
