@@ -161,8 +161,9 @@ def test_the_crf_is_in_full_precision_inside_autocast(dtype):
         torch.testing.assert_close([crf(emissions, tags), crf.marginals(emissions)], expected, rtol=0, atol=0)
 
 
-# torch.compile itself looks at the .grad of what is not a leaf.
+# torch.compile itself looks at the .grad of what is not a leaf, and recommends TF32.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")
 @pytest.mark.parametrize(
     "auto", [AutoModelForSequenceClassification, AutoModelForTokenClassification], ids=lambda auto: auto.__name__
 )

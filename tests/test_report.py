@@ -396,10 +396,10 @@ def repository(tmp_path, monkeypatch):
     for task in ("imdb", "ner"):
         (tmp_path / "recipes" / "results" / task).mkdir(parents=True)
         (tmp_path / "recipes" / "configs" / task).mkdir(parents=True)
-    for name in ("speed", "crf"):
+    for name in ("speed", "crf", "crf-cuda"):
         path = Path("recipes") / "results" / f"{name}.json"
         (tmp_path / path).write_text((ROOT / path).read_text())
-    places = [report.BEGIN.format(name) + report.END for name in (*report.DATASETS, "speed", "crf")]
+    places = [report.BEGIN.format(name) + report.END for name in (*report.DATASETS, "speed", "crf", "crf-cuda")]
     (tmp_path / "README.md").write_text("\n".join(places))
     return tmp_path
 
