@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnzoo import RecurrentState
-from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, RecurrentDirection
+from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, RecurrentDirection, _in_one_piece
 
 
 E, H = SMALL["embedding_size"], SMALL["hidden_size"]
@@ -237,3 +237,14 @@ def test_the_operator_for_export_is_what_it_declares(variant, length):
     torch.library.opcheck(
         torch.ops.rnnzoo.recurrence.default, arguments, test_utils=("test_schema", "test_faketensor")
     )
+
+
+def test_weights_for_cudnn_lie_one_behind_another():
+    """It takes them so, and no other memory beside them; gradients come back to each."""
+    parameters = [torch.randn(shape, requires_grad=True) for shape in ((8, 3), (8, 2), (8,), (8,))]
+    parts = _in_one_piece(parameters)
+    torch.testing.assert_close(parts, parameters, rtol=0, atol=0)
+    memory = torch.empty(0).set_(parts[0].untyped_storage())
+    assert memory.tolist() == [number for parameter in parameters for number in parameter.flatten().tolist()]
+    sum((number * part).sum() for number, part in enumerate(parts)).backward()
+    assert [parameter.grad.unique().tolist() for parameter in parameters] == [[0], [1], [2], [3]]
