@@ -33,10 +33,10 @@ test-gpu: .venv/installed  ## what needs a GPU, on one
 	@.venv/bin/python -m pytest -q -m gpu
 
 test-lowest: .venv-lowest/installed  ## the default suite with the lowest versions of pyproject.toml; PYTHON=python3.10: and the oldest Python
-	@.venv-lowest/bin/python -m tests.lowest $(SUITE)
+	@.venv-lowest/bin/python -m tests.support.lowest $(SUITE)
 
 test-transformers: .venv/installed  ## transformers' own common tests on every class, which write tests/TRANSFORMERS.md
-	@.venv/bin/python -m tests.transformers_common
+	@.venv/bin/python -m tests.support.transformers_common
 
 report: .venv/installed  ## tables, pictures and cards, from the results.json files that are committed
 	@.venv/bin/python -m recipes.report

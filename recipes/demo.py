@@ -8,8 +8,9 @@ from transformers import pipeline
 from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
-from recipes import checkpoints, data
-from recipes.command_line import main
+from rnnzoo.data import texts as data
+from rnnzoo.training import resume as checkpoints
+from rnnzoo.training.command_line import main
 
 
 FOLDER = Path("runs/demo")

@@ -6,8 +6,10 @@ python -m recipes.eval_zoo [FOLDER ...]     stops with an error where a score is
 import sys
 from pathlib import Path
 
-from recipes import imdb, ner, zoo
-from recipes.command_line import RecipeError
+from recipes import zoo
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.tasks import classify as imdb
+from rnnzoo.tasks import tag as ner
 
 
 SCORES = {"imdb": imdb.score, "ner": ner.score}

@@ -6,8 +6,8 @@ python -m recipes.zoo     writes their cards and code, the list in rnnzoo/zoo.js
 import json
 from pathlib import Path
 
-from recipes import report
-from recipes.card import TASKS, card
+from recipes.report import tables as report
+from rnnzoo.training.card import TASKS, card
 
 
 ROOT = Path(__file__).parents[1]

@@ -1,0 +1,150 @@
+"""The cheap baseline: TF-IDF of words and pairs of words, and a logistic regression, on the same rows as the networks.
+
+python -m recipes.tfidf --output_dir runs/tfidf-0
+"""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from rnnzoo.data import texts as data
+from rnnzoo.data.synthetic import reviews as made
+from rnnzoo.tasks.classify import accuracy
+from rnnzoo.training.command_line import main, option, parse
+from rnnzoo.training.loop import check_writable, cores, device_name, git_commit, versions
+
+
+# How far the regression may trust its features: scikit-learn's C. Validation chooses.
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+@dataclass
+class TfidfOptions:
+    """Options of this baseline."""
+
+    output_dir: str = option("runs/tfidf", "where everything is written")
+    dataset: str = option("auto", "auto, made, a folder, or the id of a data set on the Hub; see recipes/data.py")
+    seed: int = option(0, "of the cut of the validation split")
+
+
+class Tfidf:
+    """P(label | text) = softmax(W x + b), x the text's TF-IDF vector of length one (Salton & Buckley 1988).
+
+    Words and pairs of neighbours that two texts have; 1 + log of their counts. Kept as plain arrays and a list of
+    terms, since scikit-learn's own way to save is a pickle.
+    """
+
+    def __init__(self, vectorizer: TfidfVectorizer, classifier: LogisticRegression, num_labels: int):
+        self.vectorizer, self.classifier, self.num_labels = vectorizer, classifier, num_labels
+
+    def __call__(self, texts: list[str]) -> list[list[float]]:
+        """For each text the probabilities of all labels, those included that no text of train had."""
+        probabilities = np.zeros((len(texts), self.num_labels))
+        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(self.vectorizer.transform(texts))
+        return probabilities.tolist()
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Every number that was learned."""
+        return {
+            "idf": self.vectorizer.idf_,
+            "coef": self.classifier.coef_,
+            "intercept": self.classifier.intercept_,
+        }
+
+    def save(self, folder: Path) -> None:
+        """Writes `vocabulary.json` and `model.safetensors`."""
+        terms = self.vectorizer.get_feature_names_out().tolist()
+        (folder / "vocabulary.json").write_text(json.dumps(terms), encoding="utf-8")
+        arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in self.weights().items()}
+        arrays |= {"classes": self.classifier.classes_, "num_labels": np.array([self.num_labels])}
+        save_file(arrays, folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tfidf":
+        """The opposite."""
+        arrays = load_file(folder / "model.safetensors")
+        terms = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        vectorizer, classifier = vectorizer_of(vocabulary=terms), LogisticRegression()
+        vectorizer.idf_ = arrays["idf"]
+        classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
+        classifier.classes_ = arrays["classes"]
+        return cls(vectorizer, classifier, int(arrays["num_labels"][0]))
+
+
+def vectorizer_of(**changes: Any) -> TfidfVectorizer:
+    """Texts -> sparse vectors."""
+    return TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32, **changes)
+
+
+def recipe(argv: list[str] | None = None) -> dict[str, Any]:
+    """Trains, reads the test split once, writes the folder; returns what is in its results.json."""
+    options = parse(TfidfOptions, argv)
+    folder = Path(options.output_dir)
+    check_writable(folder)
+    started_from = {"versions": versions("scikit-learn"), "git_commit": git_commit()}
+    corpus = data.load("imdb", options.dataset, seed=options.seed)
+    print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
+    rows = {name: (list(split["text"]), list(split["label"])) for name, split in corpus.splits.items()}
+    measure = accuracy()
+
+    def metrics(model: Tfidf, split: str) -> dict[str, float]:
+        texts, labels = rows[split]
+        found = model(texts)
+        of_the_right = np.array(found)[range(len(labels)), labels].clip(min=np.finfo(np.float32).tiny)
+        return {**measure(found, labels), "loss": float(-np.log(of_the_right).mean())}
+
+    texts, labels = rows["train"]
+    started = time.perf_counter()
+    vectorizer = vectorizer_of()
+    vectors = vectorizer.fit_transform(texts)
+    seconds, tried = time.perf_counter() - started, []
+    for number, strength in enumerate(STRENGTHS, start=1):
+        started = time.perf_counter()
+        classifier = LogisticRegression(C=strength, max_iter=1000).fit(vectors, labels)
+        model = Tfidf(vectorizer, classifier, len(corpus.labels))
+        seconds += time.perf_counter() - started
+        record = {"epoch": number, "C": strength, "validation": metrics(model, "validation")}
+        tried.append((record | {"train_seconds": round(seconds, 2)}, model))
+        print(f"C {strength}: validation {record['validation']}")
+    best, model = max(tried, key=lambda pair: pair[0]["validation"]["accuracy"])
+    results = {
+        "task": "imdb",
+        "model": folder.resolve().name,
+        "model_type": "tfidf",
+        "dataset": {
+            "name": corpus.name,
+            "source": corpus.source,
+            "splits": {name: len(split) for name, split in corpus.splits.items()},
+        },
+        "num_parameters": sum(array.size for array in model.weights().values()),
+        "seed": options.seed,
+        "metrics": {"validation": best["validation"], "test": metrics(model, "test")},
+        "best_epoch": best["epoch"],
+        "history": [record for record, _ in tried],
+        "train_seconds": round(seconds, 1),
+        "world_size": 1,
+        "mixed_precision": "no",
+        "device": device_name(torch.device("cpu")),
+        "num_threads": cores(),
+        **started_from,
+        "config": dataclasses.asdict(options),
+    }
+    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    (folder / "results.json").unlink(missing_ok=True)  # where it is, the folder is whole
+    model.save(folder)
+    (folder / "results.json").write_text(text, encoding="utf-8")
+    print(f"test {results['metrics']['test']}; written to {options.output_dir}")
+    return results
+
+
+if __name__ == "__main__":
+    main(recipe)

@@ -1,0 +1,1 @@
+"""Where training data comes from, for `pip install rnnzoo[train]`."""

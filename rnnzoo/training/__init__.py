@@ -1,0 +1,1 @@
+"""Training of any model with a Hugging Face forward, for `pip install rnnzoo[train]`."""

@@ -1,0 +1,166 @@
+"""A recipe's options: a dataclass, filled from a YAML file and from flags; flags win, unknown names are refused."""
+
+import argparse
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
+
+import yaml
+
+from rnnzoo.data.errors import RecipeError
+
+
+T = TypeVar("T")
+
+
+def option(default: Any, help: str) -> Any:
+    """A field of a recipe's options, with what `--help` says of it."""
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def parse(options: type[T], argv: list[str] | None = None) -> T:
+    """Fill `options` from `--config FILE` and flags: `--seed 1`, and for a mapping `--model.hidden_size 128`.
+
+    Values are read as YAML, so numbers, true, null and quoted strings mean the same in a file and in a flag.
+
+    Raises:
+        RecipeError: for a name that is no field (it names the nearest one), a value of the wrong type, a file that
+            cannot be read.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if "-h" in argv or "--help" in argv:
+        _help(options)
+    flags = _flags(argv, {name for name, kind in get_type_hints(options).items() if kind is bool})
+    config = flags.pop("config", None)
+    values: dict[str, Any] = {}
+    for source, given in ((config, _read(config) if config else {}), ("the command line", flags)):
+        for key, value in given.items():
+            _put(options, values, key, value, source)
+    return options(**values)
+
+
+def _help(options: type) -> None:
+    """Prints what there is, and exits."""
+    parser = argparse.ArgumentParser(
+        description=sys.modules[options.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
+    for field in dataclasses.fields(options):
+        default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+        suffix = ".KEY" if isinstance(default, dict) else ""
+        shown = "" if default in (None, {}) else f" (default: {default})"
+        help_ = (field.metadata.get("help", "") + shown).replace("%", "%%")
+        parser.add_argument(f"--{field.name}{suffix}", metavar="VALUE", help=help_)
+    parser.parse_args(["--help"])
+
+
+def _flags(argv: list[str], switches: set[str]) -> dict[str, Any]:
+    """`--name value` and `--name=value`, one after the other; a switch alone is true."""
+    given, rest = {}, list(argv)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise RecipeError(f"{flag!r} is not an option: options are given as --name value. See --help.")
+        name, equals, text = flag[2:].partition("=")
+        if not equals and name in switches and (not rest or rest[0].startswith("--")):
+            text = "true"
+        elif not equals:
+            if not rest:
+                raise RecipeError(f"--{name} needs a value: --{name} VALUE. See --help.")
+            text = rest.pop(0)
+        given[name] = text if name == "config" else _yaml(text, f"--{name}")
+    return given
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The configuration file {path} cannot be read ({error}). Check --config.") from None
+    given = _yaml(text, path)
+    if not isinstance(given, dict):
+        raise RecipeError(f"{path} holds {type(given).__name__}, not a mapping: write one `name: value` a line.")
+    return given
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars: in PyYAML's 1.1, `no` is false, 1e-3 a string, 010 eight and 2026-11-23 a date."""
+
+    yaml_implicit_resolvers: ClassVar[dict] = {}
+
+    def compose_node(self, parent, index):
+        """Refuses `*name`: ten lines of them can stand for more than any memory holds."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"*{self.peek_event().anchor} stands for something else: write that out")
+        return super().compose_node(parent, index)
+
+
+for _kind, _form in {
+    "null": r"null|~|",
+    "bool": r"true|false",
+    "int": r"[-+]?(?:0|[1-9][0-9]*)",
+    "float": r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+}.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_form})$"), None)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    # What PyYAML raises is not always its own: a KeyError for `!!bool x`, a RecursionError for a thousand brackets.
+    except Exception as error:
+        named = "" if isinstance(error, yaml.YAMLError | ValueError) else f"{type(error).__name__}: "
+        raise RecipeError(f"{where} is not valid YAML: {named}{' '.join(str(error).split())}.") from None
+
+
+def _put(options: type, values: dict[str, Any], key: str, value: Any, source: str) -> None:
+    name, dot, inner = str(key).partition(".")
+    fields = {field.name for field in dataclasses.fields(options)}
+    if name not in fields:
+        raise RecipeError(unknown(key, fields, source))
+    expected = get_type_hints(options)[name]
+    if dot:
+        value = {inner: value}
+    if expected is dict:
+        if not isinstance(value, dict):
+            shown = f"{value!r:.60}"
+            raise RecipeError(f"{name} is {shown} in {source}: it takes a mapping, `--{name}.KEY VALUE` as a flag.")
+        values[name] = {**values.get(name, {}), **value}
+        return
+    if dot:
+        raise RecipeError(f"--{key} in {source}: {name} takes one value, not a mapping.")
+    values[name] = _checked(name, value, expected, source)
+
+
+def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
+    kinds = get_args(expected) or (expected,)
+    if float in kinds and type(value) is int:
+        return float(str(value))  # of what is too large, infinity and no OverflowError
+    if str in kinds and type(value) in (int, float):  # a folder called 7 is still a folder
+        return str(value)
+    # `type() is` and not isinstance: True is an int to Python, but no seed.
+    if any(type(value) is kind for kind in kinds) or (value is None and type(None) in kinds):
+        return value
+    names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in kinds)
+    raise RecipeError(f"{name} is {value!r:.60} ({type(value).__name__}) in {source}: it takes {names}.")
+
+
+def unknown(key: str, known: set[str], source: str) -> str:
+    """The error for a name that is none of `known`, naming the nearest one."""
+    nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.4)
+    guess = f"Did you mean {nearest[0]!r}? " if nearest else ""
+    return f"{key!r:.60} in {source} is not an option. {guess}There are: {', '.join(sorted(known))}."
+
+
+def main(recipe: Callable[[list[str] | None], Any]) -> None:
+    """Run a recipe from the command line: its `RecipeError`s are printed as they are, without a traceback."""
+    try:
+        recipe(None)
+    except RecipeError as error:
+        sys.exit(f"error: {error}")

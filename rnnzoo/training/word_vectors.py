@@ -1,0 +1,109 @@
+"""What a new model's word vectors begin with: word2vec of the training texts alone, or vectors from a file."""
+
+import time
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rnnzoo.configuration_rnnzoo import RecurrentConfig
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.streams import Stream
+from rnnzoo.embeddings import WordVectors, load_word_vectors
+from rnnzoo.training.loop import TrainingOptions
+
+
+WORD2VEC = "word2vec"
+
+
+def given(options: TrainingOptions) -> WordVectors | str | None:
+    """What `options.word_vectors` names: the vectors of a file, read; WORD2VEC; or None.
+
+    Raises:
+        RecipeError: it cannot be read, or its vectors are not as wide as the model's.
+    """
+    source, width = options.word_vectors, options.model.get("embedding_size", RecurrentConfig.embedding_size)
+    if source in (None, WORD2VEC):
+        return source
+    try:
+        found = load_word_vectors(source)
+    except (OSError, ValueError, ImportError) as error:
+        raise RecipeError(f"word_vectors: {error}") from error
+    if found.vectors.shape[1] != width:
+        raise RecipeError(
+            f"word_vectors: those of {source} have {found.vectors.shape[1]} numbers each, and the model's "
+            f"embedding_size is {width}. Set model.embedding_size to {found.vectors.shape[1]}."
+        )
+    return found
+
+
+def start_vectors(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Dataset | Stream,
+    vectors: WordVectors | str | None,
+    options: TrainingOptions,
+) -> float:
+    """Puts in what `given` has found, or word2vec of the rows' `input_ids`; the seconds that it took.
+
+    Every process comes to the same vectors. A run that is resumed has them in its checkpoint.
+    """
+    if vectors is None or options.resume:
+        return 0.0
+    started = time.perf_counter()
+    embeddings = model.get_input_embeddings()
+    table = (
+        word2vec(rows["input_ids"], embeddings, options.seed)
+        if vectors == WORD2VEC
+        else fill(embeddings, tokenizer, vectors)
+    )
+    with torch.no_grad():
+        embeddings.weight.copy_(table)
+    return time.perf_counter() - started
+
+
+def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: WordVectors) -> Tensor:
+    """The table of `embeddings`, [V, E], with the vectors of those words that have one; others keep their own."""
+    table = embeddings.weight.detach().cpu().clone()
+    vocab = tokenizer.get_vocab()
+    special = set(tokenizer.all_special_tokens)
+    exact = {word: i for i, word in enumerate(vectors.words)}
+    # Where a file tells "London" from "london" and has only the first, that serves both.
+    folded = {word.lower(): i for word, i in reversed(exact.items())} | exact
+    pairs = [(vocab[word], folded[word]) for word in vocab if word in folded and word not in special]
+    if not pairs:
+        raise RecipeError("word_vectors: they have no vector for any word of the tokenizer.")
+    ids, places = map(list, zip(*pairs, strict=True))
+    table[ids] = vectors.vectors[places]
+    return table
+
+
+def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tensor:
+    """Rows of ids -> a table to begin `embeddings` with, [V, E]; labels are not looked at.
+
+    For a word w, a neighbour c and noise words n, drawn by their frequency^0.75, log σ(v_w·u_c) + Σ_n log σ(-v_w·u_n)
+    rises (Mikolov et al. 2013, https://arxiv.org/abs/1310.4546). The vectors are centred and get the spread that the
+    table has now; what has no place in the rows (padding, say) keeps its own.
+    """
+    # Here, because only those who ask for vectors need it.
+    from gensim.models import Word2Vec
+
+    table = embeddings.weight.detach().cpu().clone()
+    fitted = Word2Vec(
+        [[str(i) for i in row] for row in rows],
+        vector_size=table.shape[1],
+        sg=1,
+        window=10,  # wide: words of one mood rather than of one part of speech
+        negative=10,
+        sample=1e-4,  # words more frequent than that are skipped now and then
+        epochs=5,
+        min_count=1,
+        workers=1,  # with more, two runs differ
+        seed=seed,
+    ).wv
+    ids = torch.tensor([int(word) for word in fitted.index_to_key])
+    vectors = torch.from_numpy(fitted.vectors)
+    vectors = vectors - vectors.mean(0)
+    table[ids] = vectors * (embeddings.weight.std().item() / vectors.std())
+    return table

@@ -1,0 +1,236 @@
+"""On a GPU: answers, losses and gradients are a CPU's; half precision stays close; runs can be stopped and go on; what
+a GPU has trained a CPU loads.
+
+torch reads fp32 in cuDNN's kernels with ten bits of each number (TF32) unless told otherwise: here it is told.
+"""
+
+import copy
+import json
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from torch import nn
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, pipeline
+
+import rnnzoo  # noqa: F401  registers the families
+from rnnzoo.crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
+from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, run_fused
+from rnnzoo.tasks import classify as imdb
+from rnnzoo.tasks import tag as ner
+from tests.conftest import HEADS
+from tests.models.test_invariance import check_many
+from tests.support.reliability import note
+from tests.support.small_task import SmallTask, Stopped, fresh_accelerator, trained
+
+
+pytestmark = pytest.mark.gpu
+
+CUDA = torch.device("cuda")
+LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+C = len(LABELS)
+# Sums in another order.
+close = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+def on(device, found):
+    """Tensors in whatever holds them, moved."""
+    if isinstance(found, dict):
+        return {name: on(device, part) for name, part in found.items()}
+    if isinstance(found, (tuple, list)):
+        return type(found)(on(device, part) for part in found)
+    return found.to(device) if isinstance(found, torch.Tensor) else found
+
+
+def learned(model, **inputs):
+    """Outputs, and the gradient of a score that all of them enter."""
+    model.zero_grad()
+    out = model(**inputs)
+    parts = [part for part in out.to_tuple() if isinstance(part, torch.Tensor) and part.is_floating_point()]
+    sum(part.double().sin().sum() for part in parts).backward()
+    return out.to_tuple(), {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+@pytest.fixture(params=[TANH, LSTM, GRU], ids=lambda cell: cell.fused.__name__)
+def cell(request):
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("size", [1, 5, 64])
+def test_cudnn_takes_the_weights_as_they_come(cell, dtype, size):
+    """In one piece: it would warn of having to see to that, and here warnings are errors."""
+    G = len(cell.gates)
+    parameters = [torch.randn(shape, device=CUDA, dtype=dtype) for shape in ((G * size, 3), (G * size, size))]
+    parameters += [torch.randn(G * size, device=CUDA, dtype=dtype) for _ in range(2)]
+    state = tuple(torch.zeros(2, size, device=CUDA, dtype=dtype) for _ in range(cell.num_states))
+    x = torch.randn(2, 7, 3, device=CUDA, dtype=dtype, requires_grad=True)
+    y, *_ = run_fused(cell.fused, x, state, tuple(parameters))
+    y.float().sum().backward()
+    assert y.dtype == dtype and y.isfinite().all() and x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("side", ["with padding", "without"])
+def test_answers_and_gradients_are_those_of_a_cpu(head, ids, mask, side):
+    """In double precision, in which they agree to seven digits and more."""
+    model = head.model(num_hidden_layers=2).double()
+    given = {"input_ids": ids, "attention_mask": mask if side == "with padding" else torch.ones_like(mask)}
+    there = copy.deepcopy(model).to(CUDA)
+    expected, slopes = learned(model, **given)
+    found, found_slopes = learned(there, **on(CUDA, given))
+    torch.testing.assert_close(on("cpu", found), expected)
+    torch.testing.assert_close(on("cpu", found_slopes), slopes)
+
+
+@pytest.mark.parametrize("rows", [(0, 5), (3, 1), (1, 0)], ids=str)
+def test_batches_of_nothing(head, rows):
+    model = head.model().to(CUDA)
+    ids = torch.randint(3, 20, rows, device=CUDA)
+    assert all(part.shape[0] == rows[0] for part in model(ids).to_tuple() if isinstance(part, torch.Tensor))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_stays_close(head, ids, mask, dtype):
+    """As a model of that type, and under autocast, which must not choose another type for a kernel."""
+    model = head.model(num_hidden_layers=2).to(CUDA)
+    given = on(CUDA, {"input_ids": ids, "attention_mask": mask})
+    near = {"rtol": 0.1, "atol": 0.1, "check_dtype": False}
+    expected, slopes = learned(model, **given)
+    with torch.autocast("cuda", dtype=dtype):
+        found, found_slopes = learned(model, **given)
+        assert getattr(model, "backbone", model)(**given).last_hidden_state.dtype == dtype
+    torch.testing.assert_close(found, expected, **near)
+    for name, slope in slopes.items():
+        assert nn.functional.cosine_similarity(found_slopes[name].flatten(), slope.flatten(), dim=0) > 0.97, name
+    torch.testing.assert_close(model.to(dtype)(**given).to_tuple(), expected, **near)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_a_long_row(name):
+    """Of more words than are read in one piece."""
+    head = next(head for head in HEADS if head.auto is AutoModelForTokenClassification and head.name == name)
+    model, ids = head.model().double(), torch.randint(3, 20, (2, 20_000))
+    mask = torch.ones_like(ids)
+    mask[1, 9_000:] = 0
+    expected = model(ids, attention_mask=mask).logits
+    found = model.to(CUDA)(ids.to(CUDA), attention_mask=mask.to(CUDA)).logits
+    torch.testing.assert_close(found.cpu(), expected)
+
+
+def test_a_row_answers_alone_as_in_any_batch():
+    numbers = range(500)
+    with CUDA:
+        rows, largest = check_many(torch.float32, numbers)
+    figures = f"{rows:,} rows in {len(numbers):,} batches, largest deviation {largest:.1e} in fp32"
+    note("a row alone and in a batch, on a GPU", figures, "cuda")
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_crf_answers_as_on_a_cpu(masked):
+    crf = LinearChainCRF(C, forbidden_in_iob2(LABELS))
+    for parameter in crf.parameters():
+        nn.init.normal_(parameter)
+    lengths = torch.tensor([40, 0, 1, 39, 17, 2])
+    mask = torch.arange(40) < lengths[:, None] if masked else None
+    emissions, tags = 3 * torch.randn(6, 40, C), torch.randint(C, (6, 40))
+    found = {}
+    for device in ("cpu", "cuda"):
+        crf.to(device).zero_grad()
+        given = on(device, (emissions.requires_grad_(), mask))
+        likelihood = crf(given[0], tags.to(device), given[1])
+        slopes = torch.autograd.grad(likelihood.sum(), [given[0], *crf.parameters()])
+        found[device] = [likelihood.detach(), *slopes, crf.marginals(*given)]
+        for n in (1, 5):
+            paths, scores = crf.decode(*given, n=n)
+            found[device] += [scores, paths * scores.isfinite()[..., None]]  # the tags of no path are any
+        found[device] = on("cpu", found[device])
+    torch.testing.assert_close(found["cuda"], found["cpu"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_the_crf_is_in_full_precision_inside_autocast(dtype):
+    crf = LinearChainCRF(C, forbidden_in_iob2(LABELS)).to(CUDA)
+    emissions, tags = torch.randn(3, 20, C, device=CUDA), torch.randint(C, (3, 20), device=CUDA)
+    expected = [crf(emissions, tags), crf.marginals(emissions)]
+    with torch.autocast("cuda", dtype=dtype):
+        torch.testing.assert_close([crf(emissions, tags), crf.marginals(emissions)], expected, rtol=0, atol=0)
+
+
+# torch.compile itself looks at the .grad of what is not a leaf, and recommends TF32.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")
+@pytest.mark.parametrize(
+    "auto", [AutoModelForSequenceClassification, AutoModelForTokenClassification], ids=lambda auto: auto.__name__
+)
+def test_compiles_for_a_gpu(auto, ids, mask):
+    """With torch's own compiler, Triton's kernels included."""
+    head = next(head for head in HEADS if head.auto is auto and head.name == "BiLSTM")
+    model = head.model().to(CUDA)
+    given = on(CUDA, {"input_ids": ids, "attention_mask": mask})
+    torch.compiler.reset()
+    expected, slopes = learned(model, **given)
+    found, found_slopes = learned(torch.compile(model), **given)
+    torch.testing.assert_close(found, expected, **close)
+    found_slopes = {name.removeprefix("_orig_mod."): slope for name, slope in found_slopes.items()}
+    torch.testing.assert_close(found_slopes, slopes, rtol=1e-3, atol=1e-4)
+
+
+# ---- runs ----
+
+INTERRUPTED = {"dropout": 0.5, "checkpointing_steps": 3, "lr_scheduler_type": "cosine"}
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+@pytest.mark.parametrize("crf", [False, True], ids=["words", "CRF"])
+def test_a_resumed_run_ends_as_if_it_had_not_stopped(tmp_path, precision, crf):
+    """Dropout's draws on the GPU and the scale of fp16 included. Sums there may come in any order, so up to that."""
+    settings = INTERRUPTED | {"mixed_precision": precision, "crf": crf}
+    whole = trained(tmp_path / "whole", **settings)
+    with pytest.raises(Stopped):
+        trained(tmp_path / "parts", SmallTask(stop_at=8), **settings)
+    run = trained(tmp_path / "parts", resume=True, **settings)
+    assert all(weight.device.type == "cuda" for weight in run.weights.values())
+    gaps = [(run.weights[name] - weight).abs().max().item() for name, weight in whole.weights.items()]
+    assert max(gaps) < (1e-5 if precision == "no" else 1e-2), max(gaps)
+    assert run.best_epoch == whole.best_epoch and len(run.passes) == 21 - 7  # epochs have 7
+
+
+def test_a_run_trains_as_on_a_cpu(tmp_path, monkeypatch):
+    there = trained(tmp_path / "gpu")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    here = trained(tmp_path / "cpu")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert {weight.device.type for weight in here.weights.values()} == {"cpu"}
+    torch.testing.assert_close(on("cpu", dict(there.weights)), dict(here.weights), rtol=1e-3, atol=1e-4)
+
+
+MODEL = {"model_type": "rnnzoo-lstm", "embedding_size": 16, "hidden_size": 16, "bidirectional": True}
+BRIEF = {"dataset": "made", "model": MODEL, "batch_size": 32, "max_train_steps": 40, "verify_rows": 40}
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+@pytest.mark.parametrize("recipe", [imdb, ner], ids=lambda recipe: recipe.__name__)
+def test_what_a_gpu_trains_is_served_there_and_on_a_cpu(tmp_path, monkeypatch, recipe, precision):
+    """The recipe itself proves that the pipeline, on the GPU, answers what was measured there."""
+    fresh_accelerator()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = BRIEF | {"output_dir": str(tmp_path), "mixed_precision": precision, "learning_rate": 0.01}
+    options["tokenizer"] = {"vocab_size": 500}
+    if recipe is ner:
+        options["model"] = MODEL | {"use_crf": True, "character_size": 8}
+    results = recipe.recipe([part for name, value in options.items() for part in (f"--{name}", json.dumps(value))])
+    assert results["device"] == torch.cuda.get_device_name() and results["mixed_precision"] == precision
+    assert results["served"]["largest_difference"] < 1e-4
+    task = "text-classification" if recipe is imdb else "token-classification"
+    text = "We all know that April called her mother ."
+    answers = [pipeline(task, model=str(tmp_path), device=device)(text) for device in ("cuda", "cpu")]
+    assert answers[1]
+    for found, expected in zip(*answers, strict=True):
+        assert found == expected | {"score": pytest.approx(expected["score"], abs=1e-4)}

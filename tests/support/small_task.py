@@ -1,0 +1,241 @@
+"""A small tagging task for the training loop, and the runs of it that one process and several must agree on.
+
+Run as a script by a launcher, it does these runs and writes what came of them: see test_distributed.py.
+"""
+
+import random
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from datasets import Dataset, concatenate_datasets
+from torch import nn
+from transformers.modeling_outputs import TokenClassifierOutput
+
+from rnnzoo import LSTMConfig, LSTMForTokenClassification, LSTMModel
+from rnnzoo.data.streams import Stream
+from rnnzoo.training.loop import Task, TrainingOptions, start, train
+
+
+WORDS, TAGS = 30, 3
+SIZES = {"train": 53, "validation": 11, "test": 13}  # no multiple of a batch, of a pass, of a process
+FIRST = {"train": 0, "validation": 1000, "test": 2000}  # numbers tell rows of all splits apart
+STEPS_PER_EPOCH = 7
+
+
+@dataclass
+class SmallOptions(TrainingOptions):
+    """The settings of all runs here."""
+
+    task: ClassVar[str] = "small"
+
+    batch_size: int = 8
+    eval_batch_size: int = 4
+    num_train_epochs: int = 3
+    learning_rate: float = 0.01
+    num_threads: int | None = 1
+
+
+# Runs that must give the same weights on one process and on several.
+RUNS = {
+    "plain": {},
+    "with a CRF": {"crf": True, "eval_batch_size": 1},  # not all processes have something to evaluate
+    "accumulated, on a schedule": {
+        "gradient_accumulation_steps": 2,
+        "lr_scheduler_type": "linear",
+        "warmup_ratio": 0.2,
+    },
+    "clipped": {"max_grad_norm": 0.05},
+    "against an adversary": {"adversarial_epsilon": 0.1, "gradient_accumulation_steps": 2},
+}
+# Of those that are interrupted.
+SETTINGS = {"dropout": 0.5, "checkpointing_steps": 3}
+
+
+class Tagger(nn.Module):
+    """A tag for every word; the loss is the mean over the tags that count, as in transformers."""
+
+    def __init__(self, dropout: float = 0.0):
+        super().__init__()
+        self.backbone = LSTMModel(LSTMConfig(vocab_size=WORDS, embedding_size=6, hidden_size=5), False)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(5, TAGS)
+
+    def get_input_embeddings(self):
+        return self.backbone.get_input_embeddings()
+
+    def forward(self, input_ids, attention_mask, labels):
+        y = self.backbone(input_ids, attention_mask).last_hidden_state
+        logits = self.classifier(self.dropout(y))
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten())
+        return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+def rows(split: str, labelled: float = 1.0) -> Dataset:
+    """Rows of unequal length with very unequal numbers of tags that count; the share `labelled` has any."""
+    rng = random.Random(split)
+    ids = [[rng.randrange(1, WORDS) for _ in range(rng.randint(1, 12))] for _ in range(SIZES[split])]
+    labels = []
+    for row in ids:
+        count = rng.randint(1, len(row)) if rng.random() < labelled else 0
+        labels.append([word % TAGS if i < count else -100 for i, word in enumerate(row)])
+    numbers = list(range(FIRST[split], FIRST[split] + len(ids)))
+    return Dataset.from_dict({"input_ids": ids, "length": list(map(len, ids)), "labels": labels, "number": numbers})
+
+
+class Stopped(BaseException):
+    """A run that ends like a power cut: at once, with nothing tidied up."""
+
+
+class SmallTask(Task):
+    """The task, which notes the rows of every collated pass in `seen`, and can stop before a pass of training."""
+
+    def __init__(self, stop_at: int | None = None, scores=None, labelled: float = 1.0, streamed: bool = False):
+        self.seen: list[list[int]] = []
+        self.stop_at = stop_at
+        self.scores = iter(scores) if scores else None
+        splits = {split: rows(split, labelled) for split in SIZES}
+        if streamed:
+            # Of two files, one of them far smaller, as a data set of the Hub may have them.
+            shards = [
+                splits["train"].select(part).to_iterable_dataset() for part in (range(4), range(4, SIZES["train"]))
+            ]
+            read = partial(iter, concatenate_datasets(shards))
+            splits["train"] = Stream(read, SIZES["train"], lambda columns: columns, column="input_ids")
+        super().__init__(
+            name="small",
+            dataset={"name": "small", "source": "tests", "splits": SIZES},
+            rows=splits,
+            collate=self._collate,
+            read=self._read,
+            metrics=self._metrics,
+            best="score",
+            serve=lambda folder, predictions: {},
+            probe=lambda folder: [],
+        )
+
+    def passes(self, split: str = "train") -> list[list[int]]:
+        """The passes over a split, in the order in which they came."""
+        return [numbers for numbers in self.seen if FIRST[split] <= numbers[0] < FIRST[split] + 1000]
+
+    def _collate(self, columns):
+        if self.stop_at is not None and columns["number"][0] < FIRST["validation"]:
+            if len(self.passes()) == self.stop_at:
+                raise Stopped
+        self.seen.append(columns["number"])
+
+        def padded(name, value):
+            tensors = [torch.tensor(row) for row in columns[name]]
+            return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
+
+        ids = padded("input_ids", 0)
+        return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": padded("labels", -100)}
+
+    def _read(self, outputs, columns):
+        pairs = zip(outputs.logits.argmax(-1).tolist(), columns["labels"], strict=True)
+        counted = [[pair for pair in zip(found, right, strict=False) if pair[1] != -100] for found, right in pairs]
+        return [([found for found, _ in row], [right for _, right in row]) for row in counted]
+
+    def _metrics(self, predictions, references):
+        if self.scores:
+            return {"score": next(self.scores)}
+        pairs = [pair for row in zip(predictions, references, strict=True) for pair in zip(*row, strict=True)]
+        return {"score": sum(a == b for a, b in pairs) / len(pairs)}
+
+
+def fresh_accelerator() -> None:
+    """Lets the next run of this process choose its own settings; accelerate keeps those of the first one."""
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+
+def crf_tagger() -> LSTMForTokenClassification:
+    """The zoo's own, with a CRF."""
+    sizes = {"vocab_size": WORDS, "embedding_size": 6, "hidden_size": 5, "num_labels": TAGS}
+    return LSTMForTokenClassification(LSTMConfig(**sizes, bidirectional=True, use_crf=True))
+
+
+def trained(
+    folder, task: SmallTask | None = None, dropout: float = 0.0, crf: bool = False, **options
+) -> SimpleNamespace:
+    """Trains on the task; what came of it can be compared and saved."""
+    fresh_accelerator()
+    task = task or SmallTask()
+    options = SmallOptions(output_dir=str(folder), **options)
+    accelerator = start(options)
+    model = crf_tagger() if crf else Tagger(dropout)
+    dtypes, drawn = set(), []
+
+    # A hook, because it goes with the copy that is trained where weights are shared out.
+    def note(classifier, inputs, logits):
+        dtypes.add(logits.dtype)
+        if classifier.training:
+            drawn.append(torch.random.get_rng_state())
+
+    model.classifier.register_forward_hook(note)
+    progress = train(accelerator, model, task, options)
+    history = [{key: value for key, value in epoch.items() if key != "train_seconds"} for epoch in progress.history]
+    return SimpleNamespace(
+        weights=model.state_dict(),
+        history=history,
+        best_epoch=progress.best_epoch,
+        step=progress.step,
+        seconds=progress.seconds,
+        passes=task.passes(),
+        world_size=accelerator.num_processes,
+        distributed_type=accelerator.distributed_type.value,
+        dtypes=dtypes,
+        drawn=drawn,
+        hooks=len(model.get_input_embeddings()._forward_hooks),
+    )
+
+
+def compared(folder, name: str) -> SimpleNamespace:
+    """One of the RUNS, in double precision.
+
+    Adam takes whole steps also where a gradient is next to nothing, and in fp32 makes its rounding as large as 4e-5.
+    """
+    torch.set_default_dtype(torch.float64)
+    try:
+        return trained(folder, max_train_steps=20, **RUNS[name])
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def stopped_and_resumed(folder, stop_at: int, streamed: bool = False, **settings) -> SimpleNamespace:
+    """Like `trained`, but the run is cut off before a pass, and another goes on from its newest checkpoint."""
+    try:
+        trained(folder, SmallTask(stop_at=stop_at, streamed=streamed), **settings)
+    except Stopped:
+        return trained(folder, SmallTask(streamed=streamed), resume=True, **settings)
+    raise AssertionError(f"the run was over before pass {stop_at}")
+
+
+def gap(a: SimpleNamespace, b: SimpleNamespace) -> float:
+    """The largest difference between the weights of two runs."""
+    return max((a.weights[name] - b.weights[name]).abs().max().item() for name in a.weights)
+
+
+def main(folder: Path) -> None:
+    """What every one of the launched processes does."""
+    found = {name: compared(folder / name, name) for name in RUNS}
+    found["dropped"] = trained(folder / "dropped", max_train_steps=1, dropout=0.5)
+    found["uninterrupted"] = trained(folder / "uninterrupted", **SETTINGS)
+    found["resumed"] = stopped_and_resumed(folder / "resumed", stop_at=STEPS_PER_EPOCH + 4, **SETTINGS)
+    found["streamed"] = trained(folder / "streamed", SmallTask(streamed=True), **SETTINGS)
+    found["streamed, resumed"] = stopped_and_resumed(
+        folder / "streamed, resumed", stop_at=STEPS_PER_EPOCH + 4, streamed=True, **SETTINGS
+    )
+    found["streamed, some"] = trained(folder / "some", SmallTask(streamed=True), max_train_steps=4)
+    rank = torch.distributed.get_rank()
+    torch.save({name: vars(run) for name, run in found.items()}, folder / f"process-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,599 @@
+"""recipes.imdb: a whole run and its folder, what it serves, where it starts from, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import accuracy_score
+from transformers import pipeline
+
+import rnnzoo
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.synthetic.reviews import make_reviews
+from rnnzoo.tasks import classify as imdb
+from rnnzoo.training import loop as training
+from rnnzoo.training.build import build
+from rnnzoo.training.command_line import parse
+from tests.support import small_bert
+from tests.support.small_task import fresh_accelerator
+
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "recipes" / "configs" / "imdb").glob("*.yaml"))
+
+MODEL = {"model_type": "rnnzoo-lstm", "embedding_size": 16, "hidden_size": 16}
+NEW = {"model": MODEL, "tokenizer": {"vocab_size": 300}}
+BRIEF = {"batch_size": 32, "num_train_epochs": 2, "max_train_steps": 9, "verify_rows": 20, "num_threads": 1}
+
+
+def flags(folder, dataset, **options):
+    given = {"output_dir": str(folder), "dataset": str(dataset), **options}
+    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
+
+
+def run(folder, dataset="made", **options):
+    fresh_accelerator()
+    return imdb.recipe(flags(folder, dataset, **options))
+
+
+def write_rows(path, columns):
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """A small data set of made reviews, some of them empty."""
+    folder = tmp_path_factory.mktemp("reviews")
+    for split, size in {"train": 211, "validation": 53, "test": 67}.items():
+        rows = make_reviews()[split][:size]
+        rows["text"][3] = ""
+        write_rows(folder / f"{split}.jsonl", rows)
+    return folder
+
+
+@pytest.fixture
+def served_here(monkeypatch):
+    """Asks the pipeline in this process: a fresh one takes seconds, and `written` shows that too."""
+
+    def answers(folder, task, texts, batch_size, **options):
+        return pipeline(task, model=str(folder))(texts, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(imdb, "answers", answers)
+
+
+def contents(folder):
+    """Every file below a folder with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- a whole run ----
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder that the recipe wrote: an LSTM, trained for some seconds, served by fresh processes."""
+    folder = tmp_path_factory.mktemp("runs") / "small-lstm"
+    options = {"model": MODEL | {"embedding_size": 32, "hidden_size": 32, "classifier_dropout": 0.1}}
+    splits, read = [], training.evaluate
+
+    def counted(accelerator, model, task, split, options):
+        splits.append(split)
+        return read(accelerator, model, task, split, options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "evaluate", counted)
+        results = run(
+            folder,
+            **options,
+            tokenizer={"vocab_size": 1000},
+            num_train_epochs=3,
+            learning_rate=0.01,
+            num_threads=1,
+            verify_rows=100,
+            checkpointing_steps=50,
+        )
+    assert splits == ["validation"] * 3 + ["test"]
+    return folder, results
+
+
+def test_the_folder_holds_these_files_and_nothing_else(written):
+    code = {"configuration_rnnzoo.py", "crf_rnnzoo.py", "modeling_rnnzoo.py", "recurrence_rnnzoo.py"}
+    model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert set(contents(written[0])) == code | model | {"README.md", "history.png", "results.json"}
+    assert not any(path.is_dir() for path in written[0].iterdir())
+    assert (written[0] / "history.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_hold_what_the_design_promises(written):
+    folder, returned = written
+    results = json.loads((folder / "results.json").read_text())
+    assert results == json.loads(json.dumps(returned))
+    expected = {"task": "imdb", "model": "small-lstm", "model_type": "rnnzoo-lstm", "seed": 0}
+    expected |= {"world_size": 1, "mixed_precision": "no"}
+    assert {name: results[name] for name in expected} == expected
+    assert results["dataset"]["name"] == "made" and results["dataset"]["source"]
+    assert results["dataset"]["splits"] == {"train": 4000, "validation": 1000, "test": 1000}
+    weights = load_file(folder / "model.safetensors")
+    assert results["num_parameters"] == sum(weight.numel() for weight in weights.values())
+    assert set(results["metrics"]) == {"validation", "test"}
+    assert all(set(metrics) == {"accuracy", "loss"} for metrics in results["metrics"].values())
+    assert [epoch["epoch"] for epoch in results["history"]] == [1, 2, 3]
+    assert [epoch["step"] for epoch in results["history"]] == [63, 126, 189]
+    best = max(results["history"], key=lambda epoch: epoch["validation"]["accuracy"])
+    assert results["metrics"]["validation"] == best["validation"]
+    assert results["best_epoch"] == best["epoch"]
+    assert results["train_seconds"] > 0
+    assert results["device"]
+    assert results["versions"]["torch"] == torch.__version__
+    assert "git_commit" in results
+    assert (results["config"]["learning_rate"], results["config"]["model"]["hidden_size"]) == (0.01, 32)
+
+
+def test_training_trains(written):
+    # Half of the made set's test rows are of each class, and a bag of words stays near 0.7.
+    assert written[1]["metrics"]["test"]["accuracy"] > 0.8
+    assert written[1]["history"][-1]["train_loss"] < written[1]["history"][0]["train_loss"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_the_pipeline_gives_the_score_of_the_whole_test_split(written, batch_size):
+    folder, results = written
+    test = make_reviews(seed=0)["test"]
+    answers = pipeline("text-classification", model=str(folder))(test["text"][:], batch_size=batch_size)
+    found = [["negative", "positive"].index(answer["label"]) for answer in answers]
+    assert accuracy_score(test["label"][:], found) == results["metrics"]["test"]["accuracy"]
+
+
+def test_what_was_served_is_in_the_results(written):
+    served = written[1]["served"]
+    assert served["rows"] == 100
+    assert served["largest_difference"] < 1e-5
+    assert set(served["accuracy"]) == {"batch_1", "batch_32"}
+    assert served["accuracy"]["batch_1"] == served["accuracy"]["batch_32"] > 0.6
+
+
+def test_the_card_is_made_from_the_results(written):
+    folder, results = written
+    card = ModelCard.load(folder / "README.md")
+    card.data.to_dict()
+    found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert found == results["metrics"]["test"]
+    assert {result.dataset_split for result in card.data.eval_results} == {"test"}
+    assert card.data.pipeline_tag == "text-classification"
+    assert "made by a small grammar" in card.text
+    for metrics in results["metrics"].values():
+        assert f"{metrics['accuracy']:.4f}" in card.text
+
+
+# ---- serving, and writing over an older run ----
+
+
+@pytest.mark.parametrize("tampered", [1, 32])
+def test_a_folder_that_serves_something_else_is_not_written(tmp_path, reviews, served_here, monkeypatch, tampered):
+    answers = imdb.answers
+
+    def other(folder, task, texts, batch_size, **options):
+        if batch_size == tampered:
+            weights = load_file(folder / "model.safetensors")
+            weights["classifier.bias"] += torch.tensor([0.0, 1e-3])
+            save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        return answers(folder, task, texts, batch_size, **options)
+
+    folder = tmp_path / "out"
+    run(folder, reviews, **NEW, **BRIEF)
+    before = contents(folder)
+    monkeypatch.setattr(imdb, "answers", other)
+    for place in (folder, tmp_path / "new"):
+        with pytest.raises(RuntimeError, match=f"What is served is not what was measured.*batch size {tampered} "):
+            run(place, reviews, **NEW, **BRIEF, seed=1)
+    # What it trained is still to be had from its checkpoint; besides, the folder is as it was.
+    assert {path: data for path, data in contents(folder).items() if "checkpoints" not in path} == before
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["checkpoints"]
+
+
+def test_an_older_run_is_replaced_as_a_whole(tmp_path, reviews, served_here):
+    run(tmp_path / "out", reviews, **NEW, **BRIEF, seed=1)
+    old = contents(tmp_path / "out")
+    model = {**MODEL, "model_type": "rnnzoo-birnn"}
+    results = run(tmp_path / "out", reviews, model=model, tokenizer={"vocab_size": 50}, **BRIEF)
+    fresh = run(tmp_path / "fresh" / "out", reviews, model=model, tokenizer={"vocab_size": 50}, **BRIEF)
+    new = contents(tmp_path / "out")
+    assert set(new) == set(contents(tmp_path / "fresh" / "out"))
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert old[name] != new[name] == contents(tmp_path / "fresh" / "out")[name]
+    assert results["metrics"] == fresh["metrics"] == json.loads(new["results.json"])["metrics"]
+
+
+def test_bf16_is_measured_in_fp32_as_it_is_served(tmp_path, reviews, served_here):
+    results = run(tmp_path / "out", reviews, **NEW, **BRIEF, mixed_precision="bf16")
+    assert results["mixed_precision"] == "bf16"
+    assert results["served"]["largest_difference"] < 1e-5
+    assert {weight.dtype for weight in load_file(tmp_path / "out" / "model.safetensors").values()} == {torch.float32}
+
+
+def test_half_precision_is_measured_as_it_is_stored(tmp_path, reviews, served_here):
+    options = NEW | BRIEF | {"verify_rows": 67, "learning_rate": 0.03}
+    whole = run(tmp_path / "whole", reviews, **options)
+    half = run(tmp_path / "half", reviews, **options, half_precision=True)
+    stored, weights = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "whole"))
+    assert all(torch.equal(stored[name], weight.half()) for name, weight in weights.items())
+    assert whole["weights_bytes"] > 1.8 * half["weights_bytes"]
+    model = rnnzoo.LSTMForSequenceClassification.from_pretrained(tmp_path / "half")
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    # The history is that of training; what is stored has a loss of its own, which is that of what is served.
+    assert half["history"][-1]["validation"] == whole["history"][-1]["validation"]
+    assert half["served"]["largest_difference"] < 1e-6
+    for split in ("validation", "test"):
+        assert 0 < abs(half["metrics"][split]["loss"] - whole["metrics"][split]["loss"]) < 1e-3
+
+
+def test_half_precision_has_a_largest_number():
+    layer = torch.nn.Linear(1, 1)
+    with torch.no_grad():
+        layer.bias.fill_(70_000.0)
+    with pytest.raises(RecipeError, match=r"a weight of bias is beyond 65,504, its largest number\. Leave it out"):
+        training.halved(layer)
+
+
+def test_a_folder_gives_its_model_a_name(tmp_path, reviews, served_here, monkeypatch):
+    (tmp_path / "my-lstm").mkdir()
+    monkeypatch.chdir(tmp_path / "my-lstm")
+    assert run(".", reviews, **NEW, **BRIEF)["model"] == "my-lstm"
+
+
+def test_a_tracker_sees_every_step(tmp_path, reviews, served_here):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(tmp_path / "out", reviews, **NEW, **BRIEF, report_to="tensorboard")
+    (events,) = (tmp_path / "out" / "rnnzoo-imdb").glob("events.*")
+    seen = event_accumulator.EventAccumulator(str(events)).Reload()
+    assert [event.step for event in seen.Scalars("train_loss")] == list(range(1, 10))
+    assert [event.step for event in seen.Scalars("validation_accuracy")] == [7, 9]
+
+
+KILLED = """
+import os, signal, sys
+from rnnzoo.tasks import classify as imdb
+
+collate, calls = imdb.collate, []
+
+def killed(tokenizer, rows):
+    calls.append(rows)
+    if len(calls) == 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return collate(tokenizer, rows)
+
+imdb.collate = killed
+imdb.recipe(sys.argv[1:])
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, reviews, served_here):
+    model = MODEL | {"recurrent_dropout": 0.3, "classifier_dropout": 0.3}
+    options = NEW | BRIEF | {"model": model, "checkpointing_steps": 2}
+    # The eighth batch is the first one of validation, after seven of training.
+    dead = subprocess.run(
+        [sys.executable, "-c", KILLED, *flags(tmp_path / "out", reviews, **options)],
+        cwd=ROOT,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert dead.returncode == -signal.SIGKILL, dead.stderr[-2000:]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoints"]
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-6"]
+    resumed = run(tmp_path / "out", reviews, **options, resume=True)
+    whole = run(tmp_path / "whole", reviews, **options)
+    assert resumed["metrics"] == whole["metrics"]
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "whole"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+# ---- starting from a checkpoint ----
+
+
+def test_a_run_goes_on_from_a_folder_that_another_wrote(tmp_path, written, served_here):
+    folder, before = written
+    results = run(tmp_path / "out", model_name_or_path=str(folder), learning_rate=0.0, **BRIEF)
+    assert results["metrics"]["test"] == pytest.approx(before["metrics"]["test"], abs=1e-6)
+    assert results["model_type"] == "rnnzoo-lstm"
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+    assert results["config"]["max_length"] is None and "truncation" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_run_goes_on_with_longer_texts(tmp_path, reviews, bert, served_here):
+    short, long = {"max_length": 20}, {"max_length": 40}
+    run(tmp_path / "short", reviews, model_name_or_path=str(bert()), **short, **BRIEF)
+    again = {"model_name_or_path": str(tmp_path / "short")}
+    assert run(tmp_path / "long", reviews, **again, **long, **BRIEF)["config"]["max_length"] == 40
+    assert run(tmp_path / "same", reviews, **again, **BRIEF)["config"]["max_length"] == 20
+
+
+def test_a_run_goes_on_with_another_dropout(tmp_path, reviews, written, served_here):
+    results = run(
+        tmp_path / "out", reviews, model_name_or_path=str(written[0]), model={"classifier_dropout": 0.5}, **BRIEF
+    )
+    assert results["config"]["model"] == {"classifier_dropout": 0.5}
+    before, after = (json.loads((place / "config.json").read_text()) for place in (written[0], tmp_path / "out"))
+    assert {name for name in before if before[name] != after[name]} <= {"classifier_dropout", "id2label", "label2id"}
+    assert after["classifier_dropout"] == 0.5
+
+
+@pytest.fixture
+def bert(tmp_path):
+    """A function that saves a tiny BERT with a tokenizer of its own."""
+    return partial(small_bert.save, tmp_path / "bert")
+
+
+@pytest.mark.parametrize("options", [{}, {"max_length": 20}], ids=str)
+@pytest.mark.parametrize(
+    "inputs",
+    [("input_ids", "token_type_ids", "attention_mask"), ("input_ids", "attention_mask")],
+    ids=["token types", "no token types"],
+)
+def test_the_same_loop_trains_bert(tmp_path, reviews, bert, served_here, inputs, options):
+    folder = bert(inputs)  # which reads 64 tokens, where texts have more
+    change = {"model": {"attention_probs_dropout_prob": 0.25}}
+    results = run(tmp_path / "out", reviews, model_name_or_path=str(folder), **change, **options, **BRIEF)
+    assert results["model_type"] == "bert"
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["attention_probs_dropout_prob"] == 0.25
+    # What its users must know to be answered as it was measured.
+    cut = options.get("max_length", 64)
+    assert results["config"]["max_length"] == cut
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["model_max_length"] == cut
+    assert f", truncation=True, max_length={cut})" in (tmp_path / "out" / "README.md").read_text()
+    assert results["served"]["largest_difference"] < 1e-5
+    before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "out"))
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    assert results["model_config"]["attention_probs_dropout_prob"] == 0.25
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "0", "1": "1"}
+
+
+# ---- what is refused, before any training ----
+
+
+@pytest.fixture
+def refused(tmp_path, reviews, monkeypatch):
+    """A function that runs the recipe and shows that it stopped in time, with one paragraph that says this."""
+
+    def check(says, dataset=reviews, **options):
+        monkeypatch.setattr(training, "train", lambda *args: pytest.fail("the training began"))
+        with pytest.raises(RecipeError, match=says) as caught:
+            run(tmp_path / "out", dataset, **options)
+        assert "\n" not in str(caught.value)
+        assert contents(tmp_path / "out") == {}
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"model": {"model_type": ["rnnzoo-lstm"]}}, "model_type is .'rnnzoo-lstm'.: choose rnnzoo-rnn"),
+        ({"tokenizer": {"vocab_size": 10**30}}, "vocab_size=1000.* is more than"),
+        ({"learning_rate": 10**400}, "learning_rate is inf: it must lie between"),
+        ({"model": {}}, "model_type is None: choose rnnzoo-rnn, rnnzoo-birnn, rnnzoo-lstm, rnnzoo-gru"),
+        ({"model": MODEL | {"model_type": "lstm"}}, "model_type is 'lstm': choose"),
+        ({"model": MODEL | {"hiden_size": 3}}, "'hiden_size' in model is not an option. Did you mean 'hidden_size'"),
+        ({"model": MODEL | {"problem_type": "regression"}}, "'problem_type' in model is not an option"),
+        ({"model": MODEL | {"num_labels": 3}}, "'num_labels' in model is not an option"),
+        ({"model": MODEL | {"hidden_size": "64"}}, "hidden_size.*expected int, got str"),
+        ({"model": MODEL | {"hidden_size": 0}}, "hidden_size=0 must be at least 1"),
+        ({"model": MODEL | {"recurrent_dropout": 1.0}}, "recurrent_dropout=1.0 must be at least 0 and below 1"),
+        ({"model": MODEL | {"pooling": "first"}}, "pooling"),
+        ({"model": MODEL | {"model_type": "rnnzoo-birnn", "bidirectional": False}}, "use RNNConfig"),
+        ({"max_length": 100}, "--model.window"),
+        ({"tokenizer": {}}, "vocab_size"),
+        ({"tokenizer": {"vocab_size": 3}}, "vocab_size=3 leaves no room"),
+        ({"tokenizer": {"vocab_size": 9, "punctuation": "shout"}}, "punctuation='shout' is not a choice"),
+        ({"tokenizer": {"vocab_size": 9, "lower_case": True}}, "'lower_case'.* Did you mean 'lowercase'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_options_of_a_new_model(refused, options, says):
+    refused(says, **NEW | options)
+
+
+def test_options_are_refused_before_data_is_read():
+    given = flags("runs/x", "no/such/data", model=MODEL | {"hidden_size": 0}, tokenizer={"vocab_size": 9})
+    with pytest.raises(RecipeError, match="hidden_size=0"):
+        parse(imdb.ImdbOptions, given)
+
+
+def columns(text=("good", "bad"), **others):
+    return {"text": list(text) * 10, **{name: list(values) * 10 for name, values in others.items()}}
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (columns(sentiment=(1, 0)), "There is no column 'label' in the train split.*sentiment"),
+        (columns(label=("good", "bad")), "They must be integers"),
+        (columns(label=(0.5, 1.5)), "They must be integers"),
+        (columns(label=(1, 1)), "Every row of the train split .* has the label 1"),
+        (columns(label=(0, None)), "Row 1 .* has no label"),
+        (columns(text=("", " "), label=(0, 1)), "no word in texts"),
+        ({"text": [], "label": []}, "There are no rows in the train split|cannot be read as"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_data_that_cannot_be_trained_on(refused, tmp_path, rows, says):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for split in ("train", "test"):
+        write_rows(folder / f"{split}.jsonl", rows)
+    refused(says, folder, **NEW)
+
+
+def no_tokenizer(folder):
+    for path in folder.glob("*token*"):
+        path.unlink()
+
+
+def cut_short(name):
+    def cut(folder):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return cut
+
+
+def other_tokenizer(folder):
+    rnnzoo.train_tokenizer([f"w{i}" for i in range(2000)], vocab_size=2000).save_pretrained(folder)
+
+
+def a_word_far_off(folder):
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    words = tokenizer["model"]["vocab"]
+    words[max(words, key=words.get)] = 5000
+    path.write_text(json.dumps(tokenizer))
+
+
+DAMAGE = {
+    "weights cut short": (cut_short("model.safetensors"), "cannot be loaded as a text classifier with 2 labels"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
+    "configuration cut short": (cut_short("config.json"), "cannot be loaded"),
+    "configuration is no JSON": (lambda folder: (folder / "config.json").write_text("garbage"), "cannot be loaded"),
+    "configuration of nothing": (lambda folder: (folder / "config.json").write_text("{}"), "cannot be loaded"),
+    "no tokenizer": (no_tokenizer, "cannot be loaded"),
+    "tokenizer cut short": (cut_short("tokenizer.json"), "cannot be loaded"),
+    "tokenizer for more words": (other_tokenizer, "number 1999, .*do not belong together"),
+    "tokenizer with a gap": (a_word_far_off, "number 5000, .*do not belong together"),
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path, request):
+    """A function that writes a checkpoint, a small LSTM or a BERT, and damages it."""
+
+    def save(kind, damage, **changes):
+        folder = tmp_path / kind
+        if kind == "bert":
+            request.getfixturevalue("bert")(**changes)
+        else:
+            tokenizer = rnnzoo.train_tokenizer(["good bad"], vocab_size=9)
+            config = rnnzoo.LSTMConfig(vocab_size=9, embedding_size=4, hidden_size=4, **changes)
+            rnnzoo.LSTMForSequenceClassification(config).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        damage(folder)
+        return folder
+
+    return save
+
+
+@pytest.mark.parametrize("kind", ["lstm", "bert"])
+@pytest.mark.parametrize(("damage", "says"), DAMAGE.values(), ids=DAMAGE)
+def test_a_checkpoint_that_is_damaged(refused, checkpoint, kind, damage, says):
+    folder = checkpoint(kind, damage)
+    refused(f"{folder.name}.*{says}", model_name_or_path=str(folder))
+
+
+def test_a_checkpoint_for_other_labels(refused, checkpoint):
+    folder = checkpoint("lstm", lambda folder: None, num_labels=3)
+    refused("cannot be loaded as a text classifier with 2 labels", model_name_or_path=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "says"),
+    [
+        ("lstm", {"classifier_dropuot": 0.1}, "'classifier_dropuot' in model.* Did you mean 'classifier_dropout'"),
+        ("lstm", {"vocab_size": 20}, "'vocab_size' in model is not an option"),
+        ("lstm", {"classifier_dropout": "much"}, "lstm cannot be loaded .*classifier_dropout.*'much'"),
+        ("lstm", {"hidden_dropout": 2.0}, "lstm cannot be loaded .*hidden_dropout=2.0"),
+        ("lstm", {"hidden_size": 5}, "lstm cannot be loaded .*mismatch"),
+        ("lstm", {"model_type": "rnnzoo-lstm"}, "leave out model.model_type"),
+        ("bert", {"classifier_dropuot": 0.1}, "'classifier_dropuot' in model.* Did you mean 'classifier_dropout'"),
+        ("bert", {"hidden_dropout_prob": 2.0}, "bert cannot be loaded"),
+        ("bert", {"hidden_size": 10}, "bert cannot be loaded .*mismatch"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_whose_options_cannot_be_so(refused, checkpoint, kind, change, says):
+    folder = checkpoint(kind, lambda folder: None)
+    refused(says, model_name_or_path=str(folder), model=change)
+
+
+def test_a_text_longer_than_a_transformer_reads(refused, bert):
+    refused("max_length is 65, and this model has 64 positions", model_name_or_path=str(bert()), max_length=65)
+
+
+def test_a_checkpoint_that_is_not_there(refused):
+    refused("nowhere/at-all cannot be loaded", model_name_or_path="nowhere/at-all")
+
+
+# ---- configurations and metric ----
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_makes_its_model(config, bert):
+    assert f"--config {config.relative_to(ROOT)}\n" in config.read_text()  # how to launch it
+    options = parse(imdb.ImdbOptions, ["--config", str(config)])
+    assert options.output_dir == f"runs/{config.stem}"
+    if options.model_name_or_path:
+        options.model_name_or_path = str(bert())  # for one that is not here
+    tokenizer, model = build(options, ["negative", "positive"], make_reviews()["train"]["text"])
+    assert model.config.model_type == options.model.get("model_type", "bert")
+    assert model.config.vocab_size == len(tokenizer)
+
+
+@pytest.mark.parametrize("family", ["rnn", "birnn", "lstm", "gru"])
+def test_the_textbooks_experiment(family):
+    (config,) = (path for path in CONFIGS if path.stem == f"book-{family}")
+    options = parse(imdb.ImdbOptions, ["--config", str(config)])
+    tokenizer, model = build(options, ["negative", "positive"], make_reviews()["train"]["text"])
+    assert options.tokenizer["vocab_size"] == 2500 + len(tokenizer.all_special_ids)
+    found = model.config.to_dict()
+    expected = {
+        "model_type": f"rnnzoo-{family}",
+        "window": 100,
+        "embedding_size": 128,
+        "hidden_size": 64,
+        "num_hidden_layers": 1,
+        "bidirectional": family == "birnn",
+        "pooling": "last",
+        "embedding_dropout": 0.2,
+        "recurrent_dropout": 0.2,
+        "classifier_dropout": 0.0,
+    }
+    assert {name: found[name] for name in expected} == expected
+    # Without decay, AdamW is Adam.
+    expected = {"learning_rate": 1e-3, "weight_decay": 0.0, "batch_size": 128, "num_train_epochs": 5}
+    expected |= {"lr_scheduler_type": "constant", "warmup_ratio": 0.0, "max_length": None, "patience": None}
+    expected |= {"max_grad_norm": 1.0}  # not the book's, and said so in each file
+    assert {name: getattr(options, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("family", ["rnn", "birnn", "lstm", "gru"])
+def test_what_is_tuned_is_still_the_textbooks_experiment(family):
+    book, tuned = (
+        parse(imdb.ImdbOptions, ["--config", str(ROOT / f"recipes/configs/imdb/{kind}-{family}.yaml")])
+        for kind in ("book", "tuned-book")
+    )
+    for name in ("model_type", "window", "embedding_size", "hidden_size"):
+        assert tuned.model[name] == book.model[name]
+    assert "num_hidden_layers" not in tuned.model
+    # Said wherever they are shown: the gated ones read both ways.
+    assert tuned.model.get("bidirectional") == (True if family in ("lstm", "gru") else None)
+    assert tuned.tokenizer == book.tokenizer
+    assert tuned.num_train_epochs == book.num_train_epochs
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000])
+def test_the_metric_is_that_of_scikit_learn(size):
+    metric = evaluate.load(str(ROOT / "recipes" / "metrics" / "accuracy.py"))
+    predictions, references = np.random.default_rng(size).integers(0, 3, (2, size))
+    found = metric.compute(predictions=predictions, references=references)
+    assert found == {"accuracy": accuracy_score(references, predictions)}

@@ -1,0 +1,633 @@
+"""Sharing both ways, against a Hub on loopback: runs and models are pushed, and pulled with and without rnnzoo."""
+
+import io
+import json
+import os
+import pickle
+import shlex
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from pickle import UnpicklingError
+
+import pytest
+import torch
+from huggingface_hub import HfApi, ModelCard, close_session, constants, hf_api
+from huggingface_hub.errors import HfHubHTTPError
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    pipeline,
+)
+from transformers.utils import hub as transformers_hub
+
+import rnnzoo
+from recipes.report import tables as report
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.synthetic.reviews import make_reviews
+from rnnzoo.tasks import classify as imdb
+from rnnzoo.tasks import tag as ner
+from rnnzoo.training import loop as training
+from rnnzoo.training.build import build
+from rnnzoo.training.command_line import parse
+from tests.conftest import SMALL
+from tests.support.hub_server import READS, WRITES, Hub, validates_here
+from tests.support.small_task import SmallTask, Stopped, fresh_accelerator, trained
+
+
+# huggingface_hub's own, of its way to upload a file without hf_xet.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+
+ROOT = Path(__file__).parents[2]
+
+MODEL = {"model_type": "rnnzoo-lstm", "embedding_size": 8, "hidden_size": 8, "bidirectional": True}
+BRIEF = {"batch_size": 32, "max_train_steps": 4, "verify_rows": 5, "num_threads": 1}
+CLASSIFIER = {"model": MODEL | {"pooling": "attention"}, "tokenizer": {"vocab_size": 200}, **BRIEF}
+TAGGER = {"model": MODEL | {"character_size": 4, "use_crf": True}, "tokenizer": {"vocab_size": 200}, **BRIEF}
+TASKS = {"you/classifier": "text-classification", "you/tagger": "token-classification"}
+TEXTS = ["a film that stays with you", "", "Ada met Babbage (in London)."]
+
+
+def connect(patch, hub, cache):
+    """Points the libraries in this process to a Hub; they read these variables at import only."""
+    addresses = {
+        "ENDPOINT": hub.url,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+    }
+    for name, value in addresses.items():
+        patch.setattr(constants, name, value)
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
+    patch.setattr(hf_api.api, "endpoint", hub.url)
+    patch.setattr(transformers_hub, "_hf_api", None)
+    patch.setenv("HF_TOKEN", WRITES)
+    patch.setenv("NO_PROXY", "127.0.0.1")
+    # For a pickle on the Hub, transformers would else ask a service elsewhere to convert it.
+    patch.setenv("DISABLE_SAFETENSORS_CONVERSION", "1")
+    close_session()
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """An empty Hub, and a user of this process who may write to it."""
+    with Hub() as hub:
+        connect(monkeypatch, hub, tmp_path / "cache")
+        yield hub
+        close_session()
+
+
+def environment(hub, home, **more):
+    """Of a process of its own that talks to the Hub."""
+    unset = (
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+        "HF_HUB_CACHE",
+        "HF_MODULES_CACHE",
+        "HF_TOKEN_PATH",
+        "PYTHONPATH",
+    )
+    fixed = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_TOKEN": WRITES, "HF_HUB_DISABLE_XET": "1"}
+    fixed |= {"NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
+    return {name: value for name, value in os.environ.items() if name not in unset} | fixed | more
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    """A small data set of made reviews."""
+    folder = tmp_path_factory.mktemp("reviews")
+    for split, size in {"train": 97, "validation": 20, "test": 20}.items():
+        make_reviews()[split].select(range(size)).to_json(folder / f"{split}.jsonl")
+    return folder
+
+
+def answered_here(folder, task, texts, batch_size, **options):
+    """Of `recipes.serving`: in this process, because a fresh one takes seconds."""
+    found = pipeline(task, model=str(folder))(texts, batch_size=batch_size, **options)
+    return json.loads(json.dumps(found, default=float))
+
+
+@pytest.fixture(autouse=True)
+def served_here(monkeypatch):
+    monkeypatch.setattr(imdb, "answers", answered_here)
+
+
+def flags(folder, dataset, **options):
+    given = {"output_dir": str(folder), "dataset": str(dataset), **options}
+    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
+
+
+def run(recipe, folder, dataset, **options):
+    fresh_accelerator()
+    return recipe(flags(folder, dataset, **options))
+
+
+def files_of(folder):
+    """The files at the top of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def weights_equal(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---- a recipe pushes what it wrote ----
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """A Hub with a classifier and a tagger of letters with a CRF, pushed by the recipes; with what these printed."""
+    folder, said = tmp_path_factory.mktemp("runs"), io.StringIO()
+    with Hub() as hub, pytest.MonkeyPatch.context() as patch:
+        connect(patch, hub, folder / "cache")
+        for recipe in (imdb, ner):
+            patch.setattr(recipe, "answers", answered_here)
+        (folder / "classifier" / "tracked").mkdir(parents=True)
+        for mine in ("notes.txt", "tracked/events"):
+            (folder / "classifier" / mine).write_text("not of the run")
+        with redirect_stdout(said), redirect_stderr(said):
+            run(imdb.recipe, folder / "classifier", "made", **CLASSIFIER, push_to_hub=True)
+            run(ner.recipe, folder / "out", "made", **TAGGER, push_to_hub=True, hub_model_id="you/tagger")
+        patch.undo()
+        close_session()
+        yield hub, {"you/classifier": folder / "classifier", "you/tagger": folder / "out"}, said.getvalue()
+
+
+@pytest.mark.parametrize("name", ["you/classifier", "you/tagger"])
+def test_what_was_written_is_pushed_as_one_commit(published, name):
+    hub, folders, said = published
+    repository, written = hub.repositories[name], files_of(folders[name])
+    written.pop("notes.txt", None)
+    assert repository.files == written and {"model.safetensors", "modeling_rnnzoo.py", "README.md"} < set(written)
+    first, last = repository.commits
+    assert set(repository.commits[first]) == {".gitattributes"}
+    assert f"pushed: {hub.url}/{name}/commit/{last}\n" in said
+    assert not repository.private
+    assert json.loads(written["results.json"])["config"]["hub_model_id"] == name
+
+
+def test_the_card_on_the_hub(published, monkeypatch, tmp_path):
+    hub, folders, _ = published
+    connect(monkeypatch, hub, tmp_path)
+    for name, task in TASKS.items():
+        card = ModelCard.load(name)
+        assert card.data.pipeline_tag == task and card.data.library_name == "transformers"
+        test = json.loads((folders[name] / "results.json").read_text())["metrics"]["test"]
+        found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+        assert found and found.items() <= test.items()
+        assert f'pipeline("{task}", model="{name}"' in card.text and "trust_remote_code=True" in card.text
+        assert HfApi().model_info(name).pipeline_tag == task
+
+
+@validates_here
+def test_the_hub_takes_the_card(published, monkeypatch, tmp_path):
+    connect(monkeypatch, published[0], tmp_path)
+    for name in TASKS:
+        ModelCard.load(name).validate()
+
+
+def test_the_token_is_nowhere(published):
+    hub, folders, said = published
+    assert "pushed" in said and WRITES not in said
+    for folder in folders.values():
+        assert not any(WRITES.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    trees = [tree for repository in hub.repositories.values() for tree in repository.commits.values()]
+    assert not any(WRITES.encode() in data for tree in trees for data in tree.values())
+
+
+def test_a_private_model(hub, tmp_path, reviews):
+    run(imdb.recipe, tmp_path / "mine", reviews, **CLASSIFIER, push_to_hub=True, hub_private=True)
+    assert hub.repositories["you/mine"].private
+    with pytest.raises(HfHubHTTPError):
+        HfApi(token=False).model_info("you/mine")
+
+
+def test_several_processes_push_once(tmp_path, reviews):
+    with Hub() as hub:
+        done = subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
+            + ["--num_processes", "2", "--main_process_port", "0"]  # any that is free
+            + ["-m", "recipes.imdb", *flags(tmp_path / "two", reviews, **CLASSIFIER)]
+            + ["--push_to_hub"],
+            cwd=ROOT, env=environment(hub, tmp_path / "home", PYTHONPATH=str(ROOT), ACCELERATE_USE_CPU="true"),
+            capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    repository = hub.repositories["you/two"]
+    assert repository.files == files_of(tmp_path / "two") and len(repository.commits) == 2
+    assert json.loads(repository.files["results.json"])["world_size"] == 2
+    for route in ("/api/whoami-v2", "/api/repos/create", "/api/models/you/two/commit/main"):
+        assert [path for _, path, _ in hub.requests].count(route) == 1
+    assert done.stdout.count("pushed: ") == 1 and WRITES not in done.stdout + done.stderr
+
+
+# ---- what is refused, before any training ----
+
+
+def no_token(hub, patch):
+    patch.delenv("HF_TOKEN")
+
+
+def token(value):
+    return lambda hub, patch: patch.setenv("HF_TOKEN", value)
+
+
+def stopped(hub, patch):
+    hub.shutdown()
+    hub.server_close()
+    close_session()  # which has a connection
+
+
+def offline(hub, patch):
+    patch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+def broken(hub, patch):
+    hub.refusals["whoami"] = (500, f"This server repeats what it was sent: {WRITES}")
+
+
+REFUSED = {
+    "no token": (no_token, {}, "there is no token for the Hub. Log in with `hf auth login`, or set HF_TOKEN"),
+    "unknown token": (token("hf_nobodys"), {}, "the Hub does not take the token .* Log in with `hf auth login`"),
+    "no token's letters": (token("hf_é"), {}, "HF_HUB_OFFLINE and the token"),
+    "reads only": (token(READS), {}, "may not write to you/out .* Log in with one that may, or .* --hub_model_id"),
+    "reads only, and it is there": (token(READS), {"hub_model_id": "you/old"}, "may not write to you/old"),
+    "another's": (token(WRITES), {"hub_model_id": "others/old"}, "may not write to others/old"),
+    "another's, and it is not there": (token(WRITES), {"hub_model_id": "others/new"}, "may not write to others/new"),
+    "public": (token(WRITES), {"hub_model_id": "old", "hub_private": True}, "hub_private is .* you/old is public"),
+    "no server": (stopped, {}, "cannot be asked .*Check the network, HF_ENDPOINT, HF_HUB_OFFLINE"),
+    "offline": (offline, {}, "cannot be asked .*offline mode.*Check the network, HF_ENDPOINT, HF_HUB_OFFLINE"),
+    "server error": (broken, {}, "the Hub refused out .*repeats what it was sent: <token>"),
+    "no id": (token(WRITES), {"hub_model_id": "a/b/c"}, "'a/b/c' cannot be a repository's id .*Give --hub_model_id"),
+    "no id either": (token(WRITES), {"hub_model_id": "you/a--b"}, "'you/a--b' cannot be a repository's id"),
+    "not asked for": (token(WRITES), {"push_to_hub": False, "hub_private": True}, "without push_to_hub it does noth"),
+    "an id alone": (token(WRITES), {"push_to_hub": False, "hub_model_id": "a/b/c"}, "'a/b/c' cannot be a repository"),
+}
+
+
+@pytest.mark.parametrize(("change", "options", "says"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_pushed_is_not_trained(hub, tmp_path, reviews, monkeypatch, change, options, says):
+    api = HfApi()
+    api.create_repo("you/old")
+    hub.tokens["hf_of_others"] = ("others", True)
+    HfApi(token="hf_of_others").create_repo("others/old")
+    change(hub, monkeypatch)
+    monkeypatch.setattr(training, "train", lambda *args: pytest.fail("the training began"))
+    with pytest.raises(RecipeError, match=says) as caught:
+        run(imdb.recipe, tmp_path / "out", reviews, **CLASSIFIER, **{"push_to_hub": True} | options)
+    assert "\n" not in str(caught.value)
+    assert not any(token in str(caught.value) for token in (WRITES, READS, "hf_nobodys"))
+    assert not list((tmp_path / "out").rglob("*")) and set(hub.repositories) == {"you/old", "others/old"}
+
+
+def test_a_folders_name_may_be_no_id(hub, tmp_path, reviews):
+    with pytest.raises(RecipeError, match="'no id' cannot be a repository's id .*the name of output_dir"):
+        run(imdb.recipe, tmp_path / "no id", reviews, **CLASSIFIER, push_to_hub=True)
+
+
+# ---- a push that fails, and options that do not decide the training ----
+
+
+@pytest.mark.parametrize(("route", "status"), [("/commit/", 503), ("^/lfs/", 403)])
+def test_a_push_that_fails_loses_nothing(hub, tmp_path, reviews, route, status):
+    folder = tmp_path / "my out"
+    (folder / "tracked").mkdir(parents=True)
+    (folder / "tracked" / "events").write_text("not of the run")
+    hub.refusals[route] = (status, f"This server repeats what it was sent: {WRITES}")
+    with pytest.raises(RecipeError, match=f"my out is whole, but was not pushed: .*{status}.*<token>") as caught:
+        run(imdb.recipe, folder, reviews, **CLASSIFIER, push_to_hub=True, hub_model_id="mine")
+    assert "\n" not in str(caught.value) and WRITES not in str(caught.value)
+    written = files_of(folder)
+    assert "results.json" in written and hub.repositories["you/mine"].files == {}
+
+    hub.refusals.clear()
+    command = shlex.split(str(caught.value).partition("Then push it: ")[2])
+    assert command[:3] == ["hf", "upload", "you/mine"]
+    hf = Path(sys.executable).parent / "hf"
+    done = subprocess.run([hf, *command[1:]], env=environment(hub, tmp_path / "home"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert hub.repositories["you/mine"].files == written
+
+
+def test_a_resumed_run_may_be_pushed(hub, tmp_path):
+    with pytest.raises(Stopped):
+        trained(tmp_path, SmallTask(stop_at=10))
+    run = trained(tmp_path, resume=True, push_to_hub=True, hub_model_id="you/resumed", hub_private=True)
+    assert run.step == 21 and run.passes
+
+
+def test_seeds_that_were_pushed_elsewhere_are_runs_of_one_model(published):
+    _, folders, _ = published
+    first = json.loads((folders["you/classifier"] / "results.json").read_text())
+    pushed = {"seed": 1, "push_to_hub": False, "hub_model_id": None, "hub_private": True}
+    second = first | {"model": "classifier-1", "seed": 1, "config": first["config"] | pushed}
+    (model,) = report.models([first | {"model": "classifier-0"}, second])
+    assert len(model.runs) == 2
+
+
+# ---- models and tokenizers push themselves ----
+
+
+def test_every_head_comes_back_as_it_went(hub, head, tokenizer):
+    model = head.model()
+    model.push_to_hub("you/model")
+    tokenizer.push_to_hub("you/model")
+    back = head.auto.from_pretrained("you/model").eval()
+    assert type(back) is type(model) and weights_equal(back, model)
+    batch = type(tokenizer).from_pretrained("you/model")(["a good film"], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(back(**batch)[0], model(**batch)[0])
+    assert len(hub.repositories["you/model"].commits) == 3
+
+
+def classifier():
+    return rnnzoo.LSTMForSequenceClassification(rnnzoo.LSTMConfig(**SMALL))
+
+
+def pull(name="you/model", **options):
+    return AutoModelForSequenceClassification.from_pretrained(name, **options)
+
+
+def test_a_revision_gives_the_weights_of_its_time(hub):
+    old, new, draft = classifier(), classifier(), classifier()
+    first = old.push_to_hub("you/model")
+    new.push_to_hub("you/model")
+    draft.push_to_hub("you/model", revision="draft")
+    assert weights_equal(pull(), new)
+    name = {"pretrained_model_name_or_path": "you/model"}  # by its keyword too
+    assert weights_equal(rnnzoo.LSTMForSequenceClassification.from_pretrained(**name, revision=first.oid), old)
+    assert weights_equal(pull(revision="draft"), draft)
+    assert {branch.name for branch in HfApi().list_repo_refs("you/model").branches} == {"main", "draft"}
+    with pytest.raises(OSError, match="not a valid git identifier"):
+        pull(revision="f" * 40)
+
+
+def test_a_repository_that_is_not_there(hub):
+    with pytest.raises(OSError, match="you/nothing is not a local folder and is not a valid model identifier"):
+        pull("you/nothing")
+
+
+def test_a_token_that_is_refused(hub, monkeypatch):
+    classifier().push_to_hub("you/model", private=True)
+    for given, says in {
+        False: "a private repository.*hf auth login",
+        "hf_nobodys": "you/model.*401.*credentials",
+    }.items():
+        with pytest.raises(OSError, match=f"(?s){says}") as caught:
+            pull(token=given)
+        assert "hf_nobodys" not in str(caught.value)
+    monkeypatch.setenv("HF_TOKEN", READS)
+    assert pull()
+    with pytest.raises(HfHubHTTPError, match="403.*rights to write") as caught:
+        classifier().push_to_hub("you/model")
+    assert READS not in str(caught.value)
+
+
+# ---- downloads that go wrong ----
+
+
+def cached(tmp_path):
+    """Names of the weights files that a cache has, whole or not."""
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    return [path.name for path in files if path.suffix == ".incomplete" or path.name == "model.safetensors"]
+
+
+def test_a_cut_connection_goes_on_where_it_was_cut(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)  # else such a small file is one chunk
+    model = classifier()
+    model.push_to_hub("you/model")
+    hub.cuts["model.safetensors"] = [500]
+    assert weights_equal(pull(), model)
+    assert [wanted for method, path, wanted in hub.requests if method == "GET" and path.endswith(".safetensors")] == [
+        None,
+        "bytes=500-",
+    ]
+
+
+def test_a_download_that_failed_is_asked_for_again(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    model = classifier()
+    model.push_to_hub("you/model")
+    hub.cuts["model.safetensors"] = [500] + [0] * 9
+    with pytest.raises(Exception, match="(?i)you/model|peer closed"):
+        pull()
+    assert cached(tmp_path) == []
+    hub.cuts.clear()
+    assert weights_equal(pull(), model)
+    assert cached(tmp_path) == ["model.safetensors"]
+    kept = (tmp_path / "cache").glob("models--you--model/snapshots/*/model.safetensors")
+    assert [path.read_bytes() for path in kept] == [hub.repositories["you/model"].files["model.safetensors"]]
+
+
+def test_a_file_smaller_than_was_said_is_not_kept(hub, tmp_path):
+    classifier().push_to_hub("you/model")
+    hub.sizes["model.safetensors"] = 10_000
+    with pytest.raises(OSError, match="should be of size 10000 but has size"):
+        pull()
+    assert cached(tmp_path) == []
+    hub.sizes.clear()
+    assert pull()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.01, 0])
+def test_weights_cut_short_are_not_loaded(hub, share):
+    classifier().push_to_hub("you/model")
+    repository = hub.repositories["you/model"]
+    whole = repository.files["model.safetensors"]
+    repository.commit("main", repository.files | {"model.safetensors": whole[: int(share * len(whole))]})
+    with pytest.raises(OSError, match="The weights of you/model are damaged .*force_download=True"):
+        pull()
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture(params=["tensors", "code"])
+def pickled(request, tmp_path):
+    """A checkpoint whose weights are a pickle, and a function that shows that it is refused, and nothing has run."""
+    folder, model = tmp_path / "pickled", classifier()
+    model.save_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    if request.param == "code":
+        torch.save(Code(tmp_path / "it ran"), folder / "pytorch_model.bin")
+        # Where it is not said, transformers looks into the weights.
+        config = json.loads((folder / "config.json").read_text())
+        del config["dtype"]
+        (folder / "config.json").write_text(json.dumps(config))
+    else:
+        torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+    def refused(says, name=folder, **options):
+        # torch has its own words for code.
+        with pytest.raises((OSError, ValueError, UnpicklingError), match=rf"{says}|Weights only load failed"):
+            pull(name, **options)
+        assert not (tmp_path / "it ran").exists()
+
+    return folder, refused
+
+
+@pytest.mark.parametrize("options", [{}, {"use_safetensors": True}, {"use_safetensors": None}], ids=str)
+def test_a_pickle_is_not_loaded(pickled, options):
+    pickled[1]("no file named model.safetensors", **options)
+
+
+@pytest.mark.parametrize("options", [{"use_safetensors": False}, {"weights_only": False}], ids=str)
+def test_nor_on_request(pickled, options):
+    pickled[1]("rnnzoo loads weights from safetensors files only", **options)
+
+
+def test_nor_by_its_own_name(pickled):
+    folder, refused = pickled
+    refused("pytorch_model.bin is not a safetensors file", folder / "pytorch_model.bin", config=classifier().config)
+
+
+def test_nor_by_an_index_of_safetensors(pickled):
+    folder, refused = pickled
+    index = {"metadata": {}, "weight_map": dict.fromkeys(classifier().state_dict(), "pytorch_model.bin")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused("pytorch_model.bin is not a safetensors file")
+
+
+def test_nor_from_the_hub(hub, pickled):
+    folder, refused = pickled
+    HfApi().create_repo("you/model")
+    hub.repositories["you/model"].commit("main", files_of(folder))
+    refused("you/model does not appear to have a file named model.safetensors", "you/model")
+
+
+USUAL_NAMES = [
+    *("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.bin", "model.pt", "model.pth", "model.ckpt"),
+    *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state.pth"),
+    *("random_states_0.pkl", "custom_checkpoint_0.pkl", "adapter_model.bin", "tf_model.h5", "flax_model.msgpack"),
+    *("tokenizer.pkl", "vocab.pkl", "vocab.bin", "config.pkl", "data.pkl", "archive/data.pkl"),
+]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_pickles_beside_good_weights_stay_unread(published, tmp_path, name):
+    folder = tmp_path / "folder"
+    shutil.copytree(published[1][name], folder)
+    for number, pickled in enumerate(USUAL_NAMES):
+        (folder / pickled).parent.mkdir(exist_ok=True)
+        if number % 2:
+            torch.save(Code(tmp_path / "it ran"), folder / pickled)
+        else:
+            (folder / pickled).write_bytes(pickle.dumps(Code(tmp_path / "it ran")))
+    index = {"metadata": {}, "weight_map": dict.fromkeys(classifier().state_dict(), "pytorch_model.bin")}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+    opened, watching = [], [True]
+    sys.addaudithook(lambda event, args: event == "open" and watching and opened.append(str(args[0])))  # for good
+    ask = pipeline(TASKS[name], model=str(folder))
+    ask("a film")
+    for auto in (AutoConfig, AutoTokenizer, AutoModel, *rnnzoo.FAMILIES["LSTM"].models):
+        assert auto.from_pretrained(folder)
+    kind = imdb.ImdbOptions if name == "you/classifier" else ner.NerOptions
+    labels = list(ask.model.config.id2label.values())
+    assert build(parse(kind, ["--model_name_or_path", str(folder)]), labels, [])
+    watching.clear()
+    assert str(folder / "config.json") in opened and not {str(folder / part) for part in USUAL_NAMES} & set(opened)
+    assert not (tmp_path / "it ran").exists()
+
+
+# ---- fresh processes ----
+
+PULL = """
+import json
+import sys
+import warnings
+from pathlib import Path
+
+warnings.simplefilter("error")
+way, question = sys.argv[1:]
+if way == "installed":
+    import rnnzoo
+    options = {}
+else:
+    sys.modules["rnnzoo"] = None  # an import of it fails
+    options = {"trust_remote_code": True}
+
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
+from transformers import pipeline
+
+heads = {"you/classifier": AutoModelForSequenceClassification, "you/tagger": AutoModelForTokenClassification}
+
+
+def is_remote(thing):
+    return type(thing).__module__.startswith("transformers_modules.")
+
+
+asked = json.loads(Path(question).read_text())
+if options:
+    for name in heads:
+        try:
+            pipeline(model=name)
+            raise AssertionError("code was run without leave")
+        except ValueError as error:
+            assert "trust_remote_code=True" in str(error), error
+    assert not any(module.startswith("transformers_modules.") for module in sys.modules)
+
+found = {}
+for name, head in heads.items():
+    ask = pipeline(model=name, device="cpu", **options)  # what for, the card says
+    tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    batch = tokenizer(asked, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        model, backbone = (auto.from_pretrained(name, **options) for auto in (head, AutoModel))
+        logits, states = model(**batch).logits, backbone(**batch).last_hidden_state
+    for thing in (ask.model, model, backbone):
+        assert is_remote(thing) == bool(options), type(thing)
+    # Only a tagger's tokenizer is code of its own.
+    own = name == "you/tagger"
+    assert is_remote(tokenizer) == is_remote(ask.tokenizer) == (own and bool(options)), type(tokenizer)
+    assert (type(tokenizer).__name__ == "CharacterTokenizer") == own
+    found[name] = {"answers": ask(asked, batch_size=2), "logits": logits.tolist(), "states": states.tolist()}
+
+if options:
+    assert sys.modules["rnnzoo"] is None
+else:
+    assert not any(module.startswith("transformers_modules") for module in sys.modules)
+print("\\n" + json.dumps(found, default=float))
+"""
+
+
+@pytest.fixture(scope="module")
+def expected(published):
+    """What the two models answer here, from the folders that the recipes wrote."""
+    _, folders, _ = published
+    found = {}
+    for name, task in TASKS.items():
+        ask = pipeline(task, model=str(folders[name]))
+        batch = ask.tokenizer(TEXTS, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            logits, states = ask.model(**batch).logits, ask.model.backbone(**batch).last_hidden_state
+        answers = ask(TEXTS, batch_size=2)
+        found[name] = {"answers": answers, "logits": logits.tolist(), "states": states.tolist()}
+    return json.loads(json.dumps(found, default=float), parse_float=lambda text: pytest.approx(float(text), abs=1e-6))
+
+
+@pytest.mark.parametrize("way", ["installed", "not-installed"])
+def test_what_is_pulled_answers_as_what_was_pushed(published, expected, tmp_path, way):
+    (tmp_path / "asked.json").write_text(json.dumps(TEXTS))
+    more = {"PYTHONPATH": str(ROOT)} if way == "installed" else {}
+    child = subprocess.run(
+        [sys.executable, "-c", PULL, way, str(tmp_path / "asked.json")],
+        cwd=tmp_path, env=environment(published[0], tmp_path / "home", HF_TOKEN="", **more),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert child.returncode == 0, child.stderr[-4000:]
+    assert json.loads(child.stdout.splitlines()[-1]) == expected
