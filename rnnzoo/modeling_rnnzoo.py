@@ -197,6 +197,9 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["RecurrentLayer"]
 
+    #: Configuration fields that this head reads beyond those of the backbone: a task offers no other head's.
+    reads: ClassVar[frozenset[str]] = frozenset()
+
     #: Auto class -> "file.Class" for every head of the family, written into each checkpoint; see `rnnzoo.FAMILIES`.
     auto_map: ClassVar[dict[str, str]] = {}
 
@@ -540,6 +543,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
     """A label for a whole row (many-to-one): pooled states, dropout, one dense layer."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
+    reads = frozenset({"classifier_dropout", "pooling", "window"})
 
     # Not every loss of transformers divides by the number of items that Trainer counts; Trainer itself does it right.
     accepts_loss_kwargs = False
@@ -613,6 +617,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
     """A label for every word (many-to-many): states, dropout, one dense layer, with `use_crf` a CRF on top."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
+    reads = frozenset({"classifier_dropout", "use_crf"})
 
     accepts_loss_kwargs = False  # as above
 

@@ -5,6 +5,7 @@ What the recurrent layers compute is in test_recurrence.py.
 
 import copy
 import json
+from dataclasses import fields
 from typing import get_args
 
 import pytest
@@ -25,6 +26,7 @@ from transformers.utils import ModelOutput
 from rnnzoo import FAMILIES, RecurrentState
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.recurrence_rnnzoo import RecurrentDirection, RecurrentLayer
+from tests.conftest import HEADS
 
 
 POOLINGS = get_args(RecurrentConfig.__annotations__["pooling"])
@@ -208,6 +210,31 @@ def test_what_does_not_fit_together_is_refused(head, ids, mask):
     ):
         with pytest.raises(ValueError, match=message):
             model(**given)
+
+
+# For each field that only some heads read, a value that is not its default.
+READ_BY_SOME = {"classifier_dropout": 0.9, "pooling": "mean", "window": 2, "use_crf": True}
+
+
+def test_what_heads_read_are_fields_of_the_configuration():
+    read = frozenset().union(*(cls.reads for family in FAMILIES.values() for cls in family.models.values()))
+    assert read == set(READ_BY_SOME)
+    assert read <= {field.name for field in fields(RecurrentConfig)}
+
+
+@pytest.mark.parametrize("field", READ_BY_SOME)
+def test_a_field_changes_the_answers_of_the_heads_that_read_it_and_of_no_other(field, ids, mask):
+    def answer(head, **changes):
+        """In evaluation and in training."""
+        torch.manual_seed(0)
+        model = head.auto.from_config(head.config(**changes))
+        return [model.train(training)(ids, attention_mask=mask).logits for training in (False, True)]
+
+    for head in HEADS:
+        if head.auto is not AutoModel:
+            same = all(map(torch.equal, answer(head), answer(head, **{field: READ_BY_SOME[field]})))
+            reads = FAMILIES[head.family].models[head.auto].reads
+            assert same == (field not in reads), head
 
 
 # ------------------------------------------------------------------------------------------------ initialisation
