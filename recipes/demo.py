@@ -8,7 +8,7 @@ from transformers import pipeline
 from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
-from rnnzoo.data import texts as data
+from rnnzoo.data import places
 from rnnzoo.training import resume as checkpoints
 from rnnzoo.training.command_line import main
 

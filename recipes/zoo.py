@@ -1,35 +1,86 @@
-"""What is said of the checkpoints in model_cards/, made from their results.json files.
+"""What is said of the checkpoints in model_cards/, from their results in recipes/results/.
 
-python -m recipes.zoo     writes their cards and code, the list in rnnzoo/zoo.json and the README's table
+python -m recipes.zoo     writes their cards, the list in rnnzoo/zoo.json and the README's table
 """
 
 import json
 from pathlib import Path
+from statistics import mean
 
-from recipes.report import tables as report
-from rnnzoo.training.card import TASKS, card
+from recipes.report.columns import columns, grid, markdown
+from recipes.report.committed import ROOT, committed
+from recipes.report.pages import filled
+from recipes.report.runs import Model, best_by_kind, models, read, same_setting
+from recipes.report.sections import published
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.training.card import card
+from rnnzoo.zoo import NAMESPACE
 
 
-ROOT = Path(__file__).parents[1]
-
-
-def folders() -> list[Path]:
-    """Those of the checkpoints, by name."""
-    return sorted(file.parent for file in (ROOT / "model_cards").glob("*/results.json"))
+def checkpoints() -> dict[Path, dict]:
+    """The folders of model_cards/ with the results of the run that wrote each: the one that was told its name."""
+    runs = [run for group in committed().values() for run in group]
+    by_id = {run["config"]["hub_model_id"]: run for run in runs if run["config"].get("hub_model_id")}
+    folders = sorted(file.parent for file in (ROOT / "model_cards").glob("*/config.json"))
+    return {folder: by_id[f"{NAMESPACE}/{folder.name}"] for folder in folders}
 
 
 def results(folder: Path) -> dict:
-    """What its recipe found."""
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    """The results of the run that wrote a folder: in it, or for one of model_cards/ among the committed ones.
+
+    Raises:
+        RecipeError: there are none.
+    """
+    if (folder / "results.json").is_file():
+        return read(folder / "results.json")
+    try:
+        return checkpoints()[folder.resolve()]
+    except KeyError:
+        raise RecipeError(f"{folder} has no results.json, and is not a folder of model_cards/.") from None
 
 
-def row(folder: Path) -> dict:
+def card_of(run: dict) -> str:
+    """The card of a checkpoint, with the spread over seeds and a comparison, from the committed results."""
+    same = [other for other in committed()[run["dataset"]["name"]] if same_test(other, run)]
+    return card(run, spread=spread(same, run), comparison=comparison(same, run))
+
+
+def same_test(a: dict, b: dict) -> bool:
+    """Whether two runs were measured on the same examples."""
+    return a["dataset"]["splits"]["test"] == b["dataset"]["splits"]["test"]
+
+
+def spread(runs: list[dict], run: dict) -> str:
+    """What other seeds gave, as a sentence; empty where there are none."""
+    runs = [other for other in runs if same_setting(other, run)]
+    metric = run["description"]["metric"]
+    scores = [other["metrics"]["test"][metric] for other in runs]
+    if len(scores) < 2:
+        return ""
+    seeds = ", ".join(str(seed) for seed in sorted(other["seed"] for other in runs))
+    return f"Seeds {seeds}: test {metric} {mean(scores):.4f} on average, {min(scores):.4f} to {max(scores):.4f}."
+
+
+def comparison(runs: list[dict], run: dict) -> str:
+    """The model beside the best of each kind, and what others have published."""
+    found = models(runs)
+    best = [model.name for model in best_by_kind(found).values()]
+    shown: list[Model] = [model for model in found if model.name in best or same_setting(model.runs[0], run)]
+    remarks = "".join(f"; {model.name} is {model.checkpoint}" for model in shown if model.checkpoint)
+    return (
+        "## Comparison\n\n"
+        f"This model and the best of each kind by validation, on the same test split{remarks}. All models, and what the "
+        "columns mean, are in `recipes/RESULTS.md` of rnnzoo's repository.\n\n"
+        f"{grid(columns(shown[0]), shown)}{published(run['dataset'])}"
+    )
+
+
+def row(folder: Path, run: dict) -> dict:
     """What `rnnzoo.list_models` says of a checkpoint."""
-    run = results(folder)
     metrics = {name: value for name, value in run["metrics"]["test"].items() if not isinstance(value, dict)}
     return {
         "name": folder.name,
-        "task": TASKS[run["task"]].pipeline,
+        "task": run["kind"],
         "dataset": run["dataset"]["name"],
         "metrics": {name: round(value, 4) for name, value in metrics.items()},
         "num_parameters": run["num_parameters"],
@@ -37,27 +88,24 @@ def row(folder: Path) -> dict:
     }
 
 
-def table(rows: list[dict]) -> str:
-    """The README's, with what each is judged by."""
-    lines = ["| name | task | trained on | test | MB |\n|---|---|---|---|---|\n"]
-    for found in rows:
-        metric = next(name for name in ("f1", "accuracy") if name in found["metrics"])
-        score = f"{metric} {found['metrics'][metric]:.4f}"
-        link = f"[{found['name']}](model_cards/{found['name']}/README.md)"
-        lines.append(f"| {link} | {found['task']} | {found['dataset']} | {score} | {found['megabytes']} |\n")
-    return "".join(lines)
+def table(found: dict[Path, dict]) -> str:
+    """The README's, with the metric that each is compared by."""
+    rows = []
+    for folder, run in found.items():
+        metric, listed = run["description"]["metric"], row(folder, run)
+        link = f"[{folder.name}](model_cards/{folder.name}/README.md)"
+        score = f"{metric} {listed['metrics'][metric]:.4f}"
+        rows.append([link, listed["task"], listed["dataset"], score, str(listed["megabytes"])])
+    return markdown(["name", "task", "trained on", "test", "MB"], rows)
 
 
 def texts() -> dict[Path, str]:
     """Everything that is written, by its place."""
-    rows = [row(folder) for folder in folders()]
-    shown = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = [path for folder in folders() for path in folder.glob("*.py")]
+    found = checkpoints()
     return {
-        **{folder / "README.md": card(results(folder)) for folder in folders()},
-        **{path: (ROOT / "rnnzoo" / path.name).read_text(encoding="utf-8") for path in code},
-        ROOT / "rnnzoo" / "zoo.json": json.dumps(rows, indent=2) + "\n",
-        ROOT / "README.md": report.readme(shown, {"zoo": table(rows)}),
+        **{folder / "README.md": card_of(run) for folder, run in found.items()},
+        ROOT / "rnnzoo" / "zoo.json": json.dumps([row(*pair) for pair in found.items()], indent=2) + "\n",
+        ROOT / "README.md": filled((ROOT / "README.md").read_text(encoding="utf-8"), {"zoo": table(found)}),
     }
 
 

@@ -1,4 +1,4 @@
-"""The cheap baseline: TF-IDF of words and pairs of words, and a logistic regression, on the same rows as the networks.
+"""The cheap baseline: TF-IDF of words and pairs of words, and a logistic regression, on the same data as the networks.
 
 python -m recipes.tfidf --output_dir runs/tfidf-0
 """
@@ -16,14 +16,14 @@ from safetensors.numpy import load_file, save_file
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from rnnzoo.data import texts as data
-from rnnzoo.data.synthetic import reviews as made
-from rnnzoo.tasks.classify import accuracy
-from rnnzoo.training.command_line import main, option, parse
-from rnnzoo.training.loop import check_writable, cores, device_name, git_commit, versions
+from recipes.imdb import TASK
+from rnnzoo.training.command_line import parse
+from rnnzoo.training.launch import check_writable
+from rnnzoo.training.options import incidental, option
+from rnnzoo.training.provenance import cores, device_name, git_commit, versions
 
 
-# How far the regression may trust its features: scikit-learn's C. Validation chooses.
+# The inverse strength of the regularisation, scikit-learn's C; selected on validation.
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -31,29 +31,29 @@ STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 class TfidfOptions:
     """Options of this baseline."""
 
-    output_dir: str = option("runs/tfidf", "where everything is written")
-    dataset: str = option("auto", "auto, made, a folder, or the id of a data set on the Hub; see recipes/data.py")
-    seed: int = option(0, "of the cut of the validation split")
+    output_dir: str = option("runs/tfidf", "folder for everything that is written", decides=False)
+    dataset: str = option("auto", "auto, made (synthetic data), a folder, or the id of a data set on the Hub")
+    seed: int = option(0, "random seed of the held-out validation split")
 
 
 class Tfidf:
     """P(label | text) = softmax(W x + b), x the text's TF-IDF vector of length one (Salton & Buckley 1988).
 
-    Words and pairs of neighbours that two texts have; 1 + log of their counts. Kept as plain arrays and a list of
-    terms, since scikit-learn's own way to save is a pickle.
+    Words and pairs of neighbours that two texts have; 1 + log of their counts. Saved as plain arrays and a list of
+    terms, since scikit-learn's own format is a pickle.
     """
 
     def __init__(self, vectorizer: TfidfVectorizer, classifier: LogisticRegression, num_labels: int):
         self.vectorizer, self.classifier, self.num_labels = vectorizer, classifier, num_labels
 
     def __call__(self, texts: list[str]) -> list[list[float]]:
-        """For each text the probabilities of all labels, those included that no text of train had."""
+        """The probabilities of all labels for each text, including labels that no training text had."""
         probabilities = np.zeros((len(texts), self.num_labels))
         probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(self.vectorizer.transform(texts))
         return probabilities.tolist()
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Every number that was learned."""
+        """All learned parameters."""
         return {
             "idf": self.vectorizer.idf_,
             "coef": self.classifier.coef_,
@@ -70,7 +70,7 @@ class Tfidf:
 
     @classmethod
     def load(cls, folder: Path) -> "Tfidf":
-        """The opposite."""
+        """The inverse of `save`."""
         arrays = load_file(folder / "model.safetensors")
         terms = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         vectorizer, classifier = vectorizer_of(vocabulary=terms), LogisticRegression()
@@ -86,21 +86,21 @@ def vectorizer_of(**changes: Any) -> TfidfVectorizer:
 
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:
-    """Trains, reads the test split once, writes the folder; returns what is in its results.json."""
-    options = parse(TfidfOptions, argv)
+    """Trains, evaluates the test split once, writes the folder, and returns what is in its results.json."""
+    options = parse(TfidfOptions, argv, about=__doc__)
     folder = Path(options.output_dir)
     check_writable(folder)
     started_from = {"versions": versions("scikit-learn"), "git_commit": git_commit()}
-    corpus = data.load("imdb", options.dataset, seed=options.seed)
-    print(made.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
+    corpus = TASK.load(options.dataset, seed=options.seed)
+    print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.")
     rows = {name: (list(split["text"]), list(split["label"])) for name, split in corpus.splits.items()}
-    measure = accuracy()
+    task = TASK(corpus)
 
     def metrics(model: Tfidf, split: str) -> dict[str, float]:
         texts, labels = rows[split]
         found = model(texts)
-        of_the_right = np.array(found)[range(len(labels)), labels].clip(min=np.finfo(np.float32).tiny)
-        return {**measure(found, labels), "loss": float(-np.log(of_the_right).mean())}
+        likelihoods = np.array(found)[range(len(labels)), labels].clip(min=np.finfo(np.float32).tiny)
+        return {**task.metrics(found, labels), "loss": float(-np.log(likelihoods).mean())}
 
     texts, labels = rows["train"]
     started = time.perf_counter()
@@ -117,7 +117,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         print(f"C {strength}: validation {record['validation']}")
     best, model = max(tried, key=lambda pair: pair[0]["validation"]["accuracy"])
     results = {
-        "task": "imdb",
+        **TASK.record(),
         "model": folder.resolve().name,
         "model_type": "tfidf",
         "dataset": {
@@ -137,14 +137,11 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         "num_threads": cores(),
         **started_from,
         "config": dataclasses.asdict(options),
+        "incidental_options": incidental(options),
     }
     text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-    (folder / "results.json").unlink(missing_ok=True)  # where it is, the folder is whole
+    (folder / "results.json").unlink(missing_ok=True)  # where it is, the folder is complete
     model.save(folder)
     (folder / "results.json").write_text(text, encoding="utf-8")
     print(f"test {results['metrics']['test']}; written to {options.output_dir}")
     return results
-
-
-if __name__ == "__main__":
-    main(recipe)

@@ -6,21 +6,23 @@ python -m recipes.benchmark cuda     the same on a GPU, into speed-cuda.json
 
 import json
 import statistics
-import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from recipes.benchmarks.timing import interleaved
 from rnnzoo import FAMILIES
-from rnnzoo.training.loop import device_name, git_commit, versions
+from rnnzoo.training.provenance import device_name, git_commit, versions
 
 
-B, T, SIZE, REPEATS = 64, 256, 128, 7
-SHORTEST = {"32 to 256": 32, "224 to 256": 224}  # rows as they come, and rows of like length as the recipes batch them
+RESULTS = Path(__file__).parents[1] / "results"
+B, T, SIZE = 64, 256, 128
+SHORTEST = {"32 to 256": 32, "224 to 256": 224}  # random lengths, and like lengths, as the recipes batch them
 TORCH = {"BiRNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 
 
@@ -40,11 +42,17 @@ def contenders(name: str, device: str):
     return {"packed": (packed, run_packed), "engine": (engine, run_engine)}
 
 
-def measure(words: str, device: str) -> list[dict]:
-    """Milliseconds a batch, medians; the two take turns, so that a drift of the machine meets both.
+def batch(kind: str, module: nn.Module, run: Callable, lengths: Tensor, mask: Tensor, x: Tensor) -> None:
+    """A batch forward, and in training backward."""
+    module.train(kind == "train")
+    with torch.set_grad_enabled(kind == "train"):
+        y = run(x, lengths, mask)
+    if kind == "train":
+        y.sum().backward()
 
-    On a GPU a batch ends when all that it asked for is done.
-    """
+
+def measure(words: str, device: str, repeats: int) -> list[dict]:
+    """Milliseconds per batch, medians, interleaved."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     torch.manual_seed(0)
     lengths = torch.randint(SHORTEST[words], T + 1, (B,))
@@ -55,25 +63,16 @@ def measure(words: str, device: str) -> list[dict]:
     for name in TORCH:
         for kind in ("train", "infer"):
             both = contenders(name, device)
-            times = {contender: [] for contender in both}
-            for _ in range(REPEATS + 1):
-                for contender, (module, run) in both.items():
-                    module.train(kind == "train")
-                    started = time.perf_counter()
-                    with torch.set_grad_enabled(kind == "train"):
-                        y = run(x, lengths, mask)
-                    if kind == "train":
-                        y.sum().backward()
-                    wait()
-                    times[contender].append(time.perf_counter() - started)
-            medians = {c: round(1000 * statistics.median(t[1:]), 1) for c, t in times.items()}
+            runs = {contender: partial(batch, kind, *each, lengths, mask) for contender, each in both.items()}
+            times = interleaved(runs, [x] * (repeats + 1), wait=wait)
+            medians = {contender: round(statistics.median(t[1:]), 1) for contender, t in times.items()}
             ratio = statistics.median(p / e for p, e in zip(*(t[1:] for t in times.values()), strict=True))
             rows.append({"words": words, "family": name, "kind": kind, **medians, "ratio": round(ratio, 1)})
             print(rows[-1], flush=True)
     return rows
 
 
-def latency(device: str) -> dict[str, float]:
+def latency(device: str, calls: int) -> dict[str, float]:
     """Milliseconds for one text of 100 words through a classifier of the book's size, median, on one thread."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     threads = torch.get_num_threads()
@@ -83,35 +82,26 @@ def latency(device: str) -> dict[str, float]:
     for name, family in FAMILIES.items():
         config = family.config(vocab_size=2503, embedding_size=128, hidden_size=64)
         model = family.models[AutoModelForSequenceClassification](config).eval().to(device)
-        times = []
+        run = partial(model, attention_mask=torch.ones_like(ids))
         with torch.inference_mode():
-            for _ in range(220):
-                started = time.perf_counter()
-                model(ids, attention_mask=torch.ones_like(ids))
-                wait()
-                times.append(time.perf_counter() - started)
-        found[name] = round(1000 * statistics.median(times[20:]), 2)
+            times = interleaved({name: run}, [ids] * (calls + calls // 10), wait=wait)[name]
+        found[name] = round(statistics.median(times[calls // 10 :]), 2)
     torch.set_num_threads(threads)
     return found
 
 
-def main(device: str = "cpu") -> None:
+def main(device: str = "cpu", folder: Path = RESULTS, repeats: int = 7, calls: int = 200) -> None:
     """Measures, and writes the file."""
-    rows = [row for words in SHORTEST for row in measure(words, device)]
+    rows = [row for words in SHORTEST for row in measure(words, device, repeats)]
     result = {
         "task": "speed",
         "batch": {"rows": B, "tokens": T, "sizes": SIZE, "directions": 2, "precision": "fp32", "unit": "ms"},
         "rows": rows,
-        "latency": latency(device),
+        "latency": latency(device, calls),
         "device": device_name(torch.device(device)),
         "num_threads": torch.get_num_threads(),
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    path = Path(__file__).parent / "results" / ("speed.json" if device == "cpu" else f"speed-{device}.json")
-    path.parent.mkdir(exist_ok=True)
+    path = folder / ("speed.json" if device == "cpu" else f"speed-{device}.json")
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,153 +1,101 @@
-"""What an answer costs on this machine: milliseconds for one text, and texts (words) a second, 32 at a time.
+"""What an answer costs on this machine: milliseconds for one text, and texts (words) per second, 32 at a time.
 
-python -m recipes.latency runs/*     asks saved folders, in turns, and adds `latency` to each one's results.json
+python -m recipes.latency runs/*     asks saved folders, interleaved, and adds `latency` to each one's results.json
 
-A text goes in as it was written and comes out as a label, or as its named entities: tokenization and pipeline() are
-part of the time.
+A text goes in raw and comes out as a label, or as its named entities: tokenization and pipeline() are part of the
+time.
 """
 
 import json
 import statistics
-import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from transformers import pipeline
 from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
-from recipes.baselines.tfidf import Tfidf
-from recipes.report.tables import files
-from rnnzoo.data import sentences as tagged
-from rnnzoo.data import texts as data
-from rnnzoo.data.errors import RecipeError
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.training.loop import device_name, git_commit, versions
+from recipes.baselines import BASELINES
+from recipes.benchmarks.timing import interleaved
+from recipes.report.runs import files, read
+from recipes.tasks import task_of
+from rnnzoo.training.provenance import device_name, git_commit, versions
+from rnnzoo.training.task import Description
 
 
 BATCH, ROUNDS = 32, 3
 
 
-class Task(NamedTuple):
-    """How the folders of a task are asked.
-
-    load: the corpus that `dataset` and `seed` name.
-    rows: so many of its test split are asked about; with 512 sentences, a dozen taggers take two minutes.
-    text: a row as it was written.
-    counts: what a row has of each thing that is counted by the second.
-    pipeline: that answers, and in `options` what it is told besides, by results.json.
-    """
-
-    load: Callable
-    rows: int
-    text: Callable[[dict], str]
-    counts: dict[str, Callable[[dict], int]]
-    pipeline: str
-    options: Callable[[dict], dict[str, Any]]
-
-
-TASKS = {
-    "imdb": Task(
-        load=partial(data.load, "imdb"),
-        rows=192,
-        text=lambda row: row["text"],
-        counts={"texts": lambda row: 1},
-        pipeline="text-classification",
-        options=lambda results: imdb.cut_to(results["config"]["max_length"]),
-    ),
-    "ner": Task(
-        load=tagged.load,
-        rows=512,
-        text=lambda row: " ".join(row["tokens"]),
-        counts={"texts": lambda row: 1, "words": lambda row: len(row["tokens"])},
-        pipeline="token-classification",
-        options=lambda results: {"aggregation_strategy": "simple"},
-    ),
-}
-
-
 def asker(folder: Path, results: dict) -> Callable[[list[str], int], list]:
     """A function that answers a text, or a list of texts and a batch size, as a user is answered, on the CPU."""
-    if results["model_type"] == "tfidf":
-        model = Tfidf.load(folder)
+    if results["model_type"] in BASELINES:
+        model = BASELINES[results["model_type"]](folder)
 
         def answer(texts, batch_size=1):
             texts = [texts] if isinstance(texts, str) else texts
             return [row for i in range(0, len(texts), batch_size) for row in model(texts[i : i + batch_size])]
 
         return answer
-    task = TASKS[results["task"]]
-    return pipeline(task.pipeline, model=str(folder), device="cpu", **task.options(results))
+    description = Description.of(results)
+    options = description.pipeline_options | description.truncation(results["config"]["max_length"])
+    return pipeline(description.pipeline, model=str(folder), device="cpu", **options)
 
 
 def measure(ask: list[Callable], texts: list[str], counts: dict[str, int]) -> list[dict]:
-    """For each of some askers, medians; they take turns, so that a drift of the machine meets all.
+    """Medians for each of some askers, interleaved.
 
     Args:
         counts: how many of each thing are in all texts together.
     """
-    single, many = ([[] for _ in ask] for _ in range(2))
+    contenders = dict(enumerate(ask))
     for answer in ask:
         answer(texts[:BATCH], batch_size=BATCH)
-    for text in texts:
-        for answer, times in zip(ask, single, strict=True):
-            times.append(seconds(answer, text))
-    for _ in range(ROUNDS):
-        for answer, times in zip(ask, many, strict=True):
-            times.append(seconds(answer, texts, batch_size=BATCH))
+    single = interleaved(contenders, texts)
+    batched = {number: partial(answer, batch_size=BATCH) for number, answer in contenders.items()}
+    many = interleaved(batched, [texts] * ROUNDS)
     return [
-        {"milliseconds": round(1000 * statistics.median(one), 2)}
-        | {f"{thing}_per_second": round(count / statistics.median(all_), 1) for thing, count in counts.items()}
-        for one, all_ in zip(single, many, strict=True)
+        {"milliseconds": round(statistics.median(single[number]), 2)}
+        | {
+            f"{thing}_per_second": round(1000 * count / statistics.median(many[number]), 1)
+            for thing, count in counts.items()
+        }
+        for number in contenders
     ]
 
 
-def seconds(answer: Callable, *args: Any, **kwargs: Any) -> float:
-    """How long the answer takes."""
-    started = time.perf_counter()
-    answer(*args, **kwargs)
-    return time.perf_counter() - started
-
-
 def main(paths: list[str]) -> None:
-    """Measures the folders together, those of one data set on its test texts, and writes into each what was found."""
+    """Measures the folders together, those of one data set on its test texts, and writes into each what was found.
+
+    Raises:
+        RecipeError: there is no recipe of the task of a folder, or its data set is gone.
+    """
     logging.disable_progress_bar()
     groups = defaultdict(list)
     for file in files([Path(path) for path in paths]):
-        result = json.loads(file.read_text(encoding="utf-8"))
-        groups[result["task"], result["config"]["dataset"]].append((file, result))
-    if others := {task for task, _ in groups} - set(TASKS):
-        raise RecipeError(f"There is a folder of {', '.join(others)}: only those of {', '.join(TASKS)} can be timed.")
-    for (name, dataset), group in groups.items():
-        task = TASKS[name]
-        test = task.load(dataset, seed=0).splits["test"]
-        rows = [test[i] for i in range(0, len(test), max(1, len(test) // task.rows))][: task.rows]
-        counts = {thing: sum(map(count, rows)) for thing, count in task.counts.items()}
+        result = read(file)
+        groups[task_of(result), result["config"]["dataset"]].append((file, result))
+    for (kind, dataset), group in groups.items():
+        task = kind(kind.load(dataset, seed=0))
+        test, most = task.corpus.splits["test"], task.description.timed_examples
+        examples = [test[i] for i in range(0, len(test), max(1, len(test) // most))][:most]
+        totals = [task.counts(example) for example in examples]
+        counts = {thing: sum(each[thing] for each in totals) for thing in totals[0]}
         circumstances = {
             **counts,
             "device": device_name(torch.device("cpu")),
             "num_threads": torch.get_num_threads(),
             "versions": versions("scikit-learn"),
             "git_commit": git_commit(),
-            "measured": datetime.now(timezone.utc).isoformat(),  # the same for all that were measured in turns
+            "measured": datetime.now(timezone.utc).isoformat(),  # the same for all that were interleaved
         }
         ask = [asker(file.parent, result) for file, result in group]
-        found = measure(ask, [task.text(row) for row in rows], counts)
+        found = measure(ask, [task.text(example) for example in examples], counts)
         for (file, result), times in zip(group, found, strict=True):
             print(file.parent, times)
             unfinished = file.with_name("results.json.new")
             unfinished.write_text(json.dumps(result | {"latency": times | circumstances}, indent=2) + "\n", "utf-8")
             unfinished.replace(file)
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except RecipeError as error:
-        sys.exit(f"error: {error}")

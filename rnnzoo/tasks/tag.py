@@ -1,227 +1,178 @@
-"""Named entities (many-to-many: a tag for every word), by any model of the zoo or of transformers.
+"""A label for every word (many-to-many): named entities, by any model of the zoo or of transformers."""
 
-accelerate launch -m recipes.ner --config recipes/configs/ner/lstm.yaml
-accelerate launch -m recipes.ner --config recipes/configs/ner/lstm.yaml --dataset made --output_dir runs/try
-"""
-
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import evaluate
+import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoModelForTokenClassification
 
 import rnnzoo
-from rnnzoo.data import sentences as tagged
+from rnnzoo.data import sentences
+from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.data.streams import Stream, Survey
-from rnnzoo.data.synthetic import names as made_names
-from rnnzoo.data.texts import SPLITS
+from rnnzoo.embeddings import WordVectors
 from rnnzoo.training import probes
-from rnnzoo.training.build import ModelOptions, build, longest
-from rnnzoo.training.command_line import main, parse
-from rnnzoo.training.loop import Task, run, start
-from rnnzoo.training.parity import TOLERANCE, answers
-from rnnzoo.training.word_vectors import WORD2VEC, given, start_vectors
+from rnnzoo.training.options import WORD2VEC, Options
+from rnnzoo.training.task import Description, Task
 
 
 OUTSIDE = "O"
 UNLABELLED = -100  # no loss is taken there
-NOWHERE = -1  # where a word stands that is beyond the limit, or that a tokenizer of others leaves out
+NOWHERE = -1  # the position of a word that is truncated, or that a foreign tokenizer drops
 
 
-@dataclass
-class NerOptions(ModelOptions):
-    """Options of this recipe."""
+class Tag(Task):
+    """Named entity recognition, scored on words. A prediction is for each word a tag and its probability."""
 
-    task: ClassVar[str] = "ner"
-    auto: ClassVar[type] = AutoModelForTokenClassification
-    kind: ClassVar[str] = "tagger"
-    train_tokenizer: ClassVar = staticmethod(rnnzoo.train_tagger_tokenizer)
-    smallest_text: ClassVar = ["word"]
-    not_here: ClassVar = frozenset({"window", "pooling"})
+    kind = "token-classification"
+    description = Description(
+        pipeline="token-classification",
+        pipeline_options={"aggregation_strategy": "simple"},
+        auto_class="AutoModelForTokenClassification",
+        model="tagger",
+        verb="tag",
+        example="Ada Lovelace lived in London.",
+        metric="f1",
+        metric_meaning="of complete entities, correct if type, first and last word are, as conlleval counts",
+        selects="f1",
+        unit="sentence",
+        answer="entities",
+        rate="words",
+        timed_examples=512,  # reviews are ten times as long as sentences; a dozen taggers take two minutes
+        traits=("trained on", "characters", "CRF", "word vectors"),
+        remark=(
+            "Published, not run here: spaCy's en_core_web_lg does 10,014 words/s on a CPU of theirs, on 10,000 "
+            "comments of Reddit, tagging and parsing included (https://spacy.io/usage/facts-figures)."
+        ),
+    )
+    column = "tokens"
+    train_tokenizer = staticmethod(rnnzoo.train_tagger_tokenizer)
+    smallest_input: ClassVar = ["word"]
+    parity_options: ClassVar = {"ignore_labels": []}
 
-    def __post_init__(self):
-        """Refuses letters that nobody reads, and the lack of those that somebody does."""
-        super().__post_init__()
-        given = self.tokenizer.get("word_length")
-        if given is not None and bool(given) != bool(self.model.get("character_size")):
+    @classmethod
+    def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
+        return sentences.load(cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction)
+
+    @classmethod
+    def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
+        return sentences.stream(cls.default_dataset, dataset, seed=seed, most=most)
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Refuses characters that the model does not read, and the lack of those that it does."""
+        given, size = options.tokenizer.get("word_length"), options.model.get("character_size", 0)
+        if given is not None and bool(given) != bool(size):
             raise RecipeError(
-                f"tokenizer.word_length is {given} and model.character_size {self.model.get('character_size', 0)}: "
-                "letters are given and read, or neither. Leave word_length out, or set both."
+                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give characters "
+                "exactly if the model reads them. Leave word_length out, or set both."
             )
 
+    @classmethod
+    def tokenizer_options(cls, options: Options, vectors: WordVectors | str | None) -> dict[str, Any]:
+        """Words that have a vector are known; without a character encoder, characters are left out."""
+        words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
+        return words if options.model.get("character_size") else {**words, "word_length": 0}
 
-def recipe(argv: list[str] | None = None) -> dict[str, Any]:
-    """Runs the recipe with flags as on the command line; returns what is in results.json."""
-    options = parse(NerOptions, argv)
-    accelerator = start(options)
-    with accelerator.main_process_first():
-        corpus = (
-            tagged.stream(options.dataset, seed=options.seed, most=options.most_rows)
-            if options.streaming
-            else tagged.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
+    def encode(self, columns: dict[str, list]) -> dict[str, list]:
+        """Words as sub-tokens, each with a label.
+
+        Columns: `labels` of the sub-tokens; for all words `starts`, the positions of their first sub-tokens, and
+        `tags`. For a model of the zoo every sub-token has a label, I-X after the first, which a CRF needs; for others
+        only the first one has, as is usual for transformers.
+        """
+        truncation = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
+        encoded = self.tokenizer(
+            columns["tokens"], is_split_into_words=True, return_attention_mask=False, **truncation
         )
-    accelerator.print(made_names.BANNER if corpus.name == "made" else f"Data: {corpus.name} from {corpus.source}.")
-    sentences = Survey(corpus.read(), "tokens") if options.streaming else corpus.splits["train"]["tokens"]
-    vectors = given(options)
-    words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
-    if not options.model.get("character_size"):
-        words["word_length"] = 0
-    tokenizer, model = build(options, corpus.labels, sentences, words)
-    limit = longest(options, tokenizer, model)
-    if limit:
-        # On record in results.json, and in the saved tokenizer, where the pipeline looks for it.
-        options.max_length = tokenizer.model_max_length = limit
-    whole = hasattr(model.config, "use_crf")
-    pieces = partial(encode, tokenizer=tokenizer, labels=corpus.labels, limit=limit, whole=whole)
-    rows = {name: Dataset.from_dict(pieces(split[:])) for name, split in corpus.splits.items()}
-    # Those of a stream are not known before they are read.
-    unread = {name: sum(row.count(NOWHERE) for row in split["starts"]) for name, split in rows.items()}
-    if options.streaming:
-        rows["train"] = Stream(corpus.read, sentences.finish(), pieces, column="tokens")
-    sizes = {name: len(rows[name]) for name in SPLITS}
-    accelerator.print(f"Sentences: {sizes}.")
-    if any(unread.values()):
-        accelerator.print(f"Words that the model does not get to read, counted as {OUTSIDE}: {unread}.")
-    task = Task(
-        name="ner",
-        dataset={"name": corpus.name, "source": corpus.source, "splits": sizes, "words_unread": unread},
-        rows=rows,
-        collate=partial(collate, tokenizer),
-        read=read,
-        metrics=entities(corpus.labels),
-        best="f1",
-        serve=partial(serve, test=corpus.splits["test"], rows=options.verify_rows, labels=corpus.labels),
-        probe=probes.names,
-        seconds_before=start_vectors(model, tokenizer, rows["train"], vectors, options),
-    )
-    return run(accelerator, model, tokenizer, task, options)
+        every = hasattr(self.config, "use_crf")
+        number = self._numbers
+        inside = [number.get(f"I-{name[2:]}", i) if name != OUTSIDE else i for i, name in enumerate(self.labels)]
+        found = {name: encoded[name] for name in ("input_ids", "character_ids") if name in encoded}
+        found |= {"length": list(map(len, encoded["input_ids"])), "labels": [], "starts": [], "tags": []}
+        for encoding, tags in zip(encoded.encodings, columns["tags"], strict=True):
+            of_words = [number[tag] for tag in tags]
+            labels, starts, before = [], [NOWHERE] * len(tags), None
+            for position, word in enumerate(encoding.word_ids):
+                if word is None:  # a special token
+                    labels.append(UNLABELLED)
+                elif word != before:
+                    starts[word] = position
+                    labels.append(of_words[word])
+                else:
+                    labels.append(inside[of_words[word]] if every else UNLABELLED)
+                before = word
+            found["labels"].append(labels)
+            found["starts"].append(starts)
+            found["tags"].append(of_words)
+        return found
 
+    def collate(self, columns: dict[str, list]) -> dict[str, torch.Tensor]:
+        names = [name for name in ("input_ids", "character_ids") if name in columns]
+        batch = self.tokenizer.pad({name: columns[name] for name in names}, return_tensors="pt")
+        labels = torch.full(batch["input_ids"].shape, UNLABELLED)
+        labels[batch["attention_mask"].bool()] = torch.tensor([label for row in columns["labels"] for label in row])
+        return {**batch, "labels": labels}
 
-def encode(
-    sentences: dict[str, list], *, tokenizer, labels: list[str], limit: int | None, whole: bool
-) -> dict[str, list]:
-    """Words as pieces, each with a label.
+    def predict(self, model, batch, columns):
+        """Each word's tag is that of its first sub-token; a word that is not read is outside of all entities, tag 0."""
+        outputs = model(**batch)
+        probabilities, tags = (part.tolist() for part in outputs.logits.float().softmax(-1).max(-1))
+        return outputs.loss, [
+            [(0, 1.0) if start == NOWHERE else (row[start], scores[start]) for start in starts]
+            for row, scores, starts in zip(tags, probabilities, columns["starts"], strict=True)
+        ]
 
-    Columns: `labels` of the pieces; of all words `starts`, where they begin, and `tags`. With `whole`
-    every piece has a label, I-X after the first; else the first one only, as is usual for transformers.
-    """
-    cut = {"truncation": True, "max_length": limit} if limit else {}
-    pieces = tokenizer(sentences["tokens"], is_split_into_words=True, return_attention_mask=False, **cut)
-    number = {label: i for i, label in enumerate(labels)}
-    inside = [number.get(f"I-{label[2:]}", i) if label != OUTSIDE else i for i, label in enumerate(labels)]
-    columns = {name: pieces[name] for name in ("input_ids", "character_ids") if name in pieces}
-    columns |= {"length": list(map(len, pieces["input_ids"])), "labels": [], "starts": [], "tags": []}
-    for encoding, tags in zip(pieces.encodings, sentences["tags"], strict=True):
-        of_words = [number[tag] for tag in tags]
-        of_pieces, starts, before = [], [NOWHERE] * len(tags), None
-        for place, word in enumerate(encoding.word_ids):
-            if word is None:  # a special token
-                of_pieces.append(UNLABELLED)
-            elif word != before:
-                starts[word] = place
-                of_pieces.append(of_words[word])
-            else:
-                of_pieces.append(inside[of_words[word]] if whole else UNLABELLED)
-            before = word
-        columns["labels"].append(of_pieces)
-        columns["starts"].append(starts)
-        columns["tags"].append(of_words)
-    return columns
+    def references(self, examples: Dataset) -> list[list[int]]:
+        return [[self._numbers[tag] for tag in row] for row in examples["tags"]]
 
-
-def collate(tokenizer, rows: dict[str, list]) -> dict[str, torch.Tensor]:
-    """Columns of some rows -> padded ids, letters, mask, labels."""
-    names = [name for name in ("input_ids", "character_ids") if name in rows]
-    batch = tokenizer.pad({name: rows[name] for name in names}, return_tensors="pt")
-    labels = torch.full(batch["input_ids"].shape, UNLABELLED)
-    labels[batch["attention_mask"].bool()] = torch.tensor([label for row in rows["labels"] for label in row])
-    return {**batch, "labels": labels}
-
-
-def read(outputs, rows: dict[str, list]) -> list[tuple[list[tuple[int, float]], list[int]]]:
-    """For each row the tag of each word, by its first piece, with its probability; and the right tags.
-
-    What was not read has no entity, tag 0.
-    """
-    scores, tags = outputs.logits.float().softmax(-1).max(-1)
-    found = []
-    for row_tags, row_scores, starts, right in zip(
-        tags.tolist(), scores.tolist(), rows["starts"], rows["tags"], strict=True
-    ):
-        words = [(0, 1.0) if place == NOWHERE else (row_tags[place], row_scores[place]) for place in starts]
-        found.append((words, right))
-    return found
-
-
-def entities(labels: list[str]):
-    """The metric, through `evaluate`, of tags."""
-    metric = evaluate.load(str(Path(__file__).parent / "metrics" / "entities.py"))
-
-    def compute(predictions: list[list[tuple[int, float]]], references: list[list[int]]) -> dict[str, Any]:
-        found = metric.compute(
-            predictions=[[labels[tag] for tag, _ in row] for row in predictions],
-            references=[[labels[tag] for tag in row] for row in references],
+    def metrics(self, predictions: list[list[tuple[int, float]]], references: list[list[int]]) -> dict[str, Any]:
+        found = self._entities.compute(
+            predictions=[[self.labels[tag] for tag, _ in row] for row in predictions],
+            references=[[self.labels[tag] for tag in row] for row in references],
         )
         return {name: found[name] for name in ("f1", "precision", "recall", "per_type")}
 
-    return compute
+    @cached_property
+    def _entities(self) -> evaluate.Metric:
+        return evaluate.load(str(Path(__file__).parent / "metrics" / "entities.py"))
 
+    def remarks(self) -> dict[str, dict[str, int]]:
+        """Words that the model does not read; those of a stream are not known in advance."""
+        return {
+            "words_unread": {
+                name: sum(row.count(NOWHERE) for row in rows["starts"])
+                for name, rows in self.rows.items()
+                if isinstance(rows, Dataset)
+            }
+        }
 
-def tags(folder: Path, sentences: list[list[str]], batch_size: int) -> list[list[tuple[str, float]]]:
-    """For each word its tag and the probability of that, as the folder's pipeline gives them for plain text."""
-    texts = [" ".join(words) for words in sentences]
-    found = []
-    for words, pieces in zip(
-        sentences, answers(folder, "token-classification", texts, batch_size, ignore_labels=[]), strict=True
-    ):
-        at, start, row = {piece["start"]: piece for piece in pieces}, 0, []
-        for word in words:
-            # Of a text that is cut the pipeline says nothing further on, as is counted in the evaluation.
-            piece = at.get(start, {"entity": OUTSIDE, "score": 1.0})
-            row.append((piece["entity"], piece["score"]))
+    def text(self, example: dict[str, Any]) -> str:
+        return " ".join(example["tokens"])
+
+    def counts(self, example: dict[str, Any]) -> dict[str, int]:
+        return {"texts": 1, "words": len(example["tokens"])}
+
+    def read_answer(self, answer: list[dict[str, Any]], example: dict[str, Any]) -> list[tuple[int, float]]:
+        """The pipeline's sub-tokens as words: by the characters at which these begin."""
+        at, start, words = {part["start"]: part for part in answer}, 0, []
+        for word in example["tokens"]:
+            # The pipeline says nothing about what it truncates, and the evaluation counts that as outside.
+            part = at.get(start, {"entity": OUTSIDE, "score": 1.0})
+            words.append((self._numbers[part["entity"]], part["score"]))
             start += len(word) + 1
-        found.append(row)
-    return found
+        return words
 
+    def gap(self, served: list[tuple[int, float]], measured: list[tuple[int, float]]) -> float:
+        gaps = [abs(p - q) if a == b else float("inf") for (a, p), (b, q) in zip(served, measured, strict=True)]
+        return float(np.max(gaps))  # NaN where one is
 
-def score(folder: Path, results: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of a folder's pipeline on the whole test split of the run that wrote it."""
-    corpus = tagged.load(results["config"]["dataset"], seed=results["config"]["seed"])
-    number = {label: i for i, label in enumerate(corpus.labels)}
-    test = corpus.splits["test"]
-    found = [[(number[tag], p) for tag, p in row] for row in tags(folder, list(test["tokens"]), 32)]
-    return entities(corpus.labels)(found, [[number[tag] for tag in row] for row in test["tags"]])
+    def probe(self, folder: Path) -> list[probes.Probe]:
+        return probes.names(folder)
 
-
-def serve(folder: Path, predictions: list, *, test: Dataset, rows: int, labels: list[str]) -> dict[str, Any]:
-    """Asks the folder's pipeline for evenly spaced test sentences as plain text, one by one and 32 at a time.
-
-    Raises:
-        RuntimeError: a word's tag or probability differs from what was measured.
-    """
-    chosen = range(0, len(test), max(1, len(test) // rows))
-    sentences = [test[i]["tokens"] for i in chosen]
-    proof = {"rows": len(chosen), "words": sum(map(len, sentences)), "largest_difference": 0.0}
-    for batch_size in (1, 32):
-        for i, served in zip(chosen, tags(folder, sentences, batch_size), strict=True):
-            for word, (found, probability), (tag, measured) in zip(
-                test[i]["tokens"], served, predictions[i], strict=True
-            ):
-                gap = abs(probability - measured)
-                if found != labels[tag] or not gap <= TOLERANCE:
-                    raise RuntimeError(
-                        f"What is served is not what was measured: for {word!r} in test sentence {i} pipeline() at "
-                        f"batch size {batch_size} gives {found} ({probability:.6f}), the evaluation {labels[tag]} "
-                        f"({measured:.6f}). No results.json."
-                    )
-                proof["largest_difference"] = max(proof["largest_difference"], gap)
-    return proof
-
-
-if __name__ == "__main__":
-    main(recipe)
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {label: i for i, label in enumerate(self.labels)}

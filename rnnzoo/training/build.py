@@ -2,173 +2,152 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import re
+from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 import rnnzoo
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.training.command_line import option, unknown
-from rnnzoo.training.loop import TrainingOptions
-from rnnzoo.training.word_vectors import WORD2VEC
+from rnnzoo.training.command_line import Flag, unknown
+from rnnzoo.training.options import Options
+from rnnzoo.training.task import Task
 
 
 CONFIGS = {family.config.model_type: family.config for family in rnnzoo.FAMILIES.values()}
 
 # Ours alone: what transformers adds to every config, and what the tokenizer decides, is not for a recipe to set.
-MODEL_FIELDS = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
+FIELDS = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
     *(field.name for field in dataclasses.fields(PreTrainedConfig)),
     *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
     "character_vocab_size",
 }
 
 NO_MAX_LENGTH = (
-    "max_length cuts texts in the tokenizer, which pipeline() would not do later. A recurrent network has no longest "
-    "text; to read only the last words of each, a classifier of texts takes --model.window N, which is saved with it."
+    "max_length truncates texts in the tokenizer, which pipeline() would not do later. A recurrent network has no "
+    "maximum length; to read only the last words of each text, a text classifier takes --model.window N, which is "
+    "saved with it."
 )
 
 
-@dataclass
-class ModelOptions(TrainingOptions):
-    """Options of a recipe that makes models of the zoo.
-
-    Attributes:
-        auto: the Auto class of its models, and in `kind` what they are in words.
-        train_tokenizer: what makes their tokenizers.
-        smallest_text: a text to try the tokenizer's options on.
-        not_here: fields of the configuration that are for other tasks.
-    """
-
-    auto: ClassVar[type]
-    kind: ClassVar[str]
-    train_tokenizer: ClassVar[Callable[..., PreTrainedTokenizerBase]]
-    smallest_text: ClassVar[Any]
-    not_here: ClassVar[frozenset[str]]
-
-    streaming: bool = option(False, "read the train split as it is needed: what is held does not grow with it")
-
-    def __post_init__(self):
-        """Refuses options that the model, the tokenizer or a stream would refuse, before any data is read."""
-        super().__post_init__()
-        for name, refused, why in (
-            ("dataset", self.dataset == "made", "the made set is in memory as it is"),
-            ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts again and again"),
-            ("validation_fraction", self.validation_fraction is not None, "the size of a stream is not known"),
-        ):
-            if self.streaming and refused:
-                raise RecipeError(
-                    f"{name} is {getattr(self, name)}, and streaming true: {why}. Leave out one of them."
-                )
-        if self.model_name_or_path:
-            return
-        if self.max_length:
-            raise RecipeError(NO_MAX_LENGTH)
-        fields = dict(self.model)
-        model_type = fields.pop("model_type", None)
-        if model_type not in list(CONFIGS):  # a YAML's list has no hash
-            raise RecipeError(
-                f"model.model_type is {model_type!r:.60}: choose {', '.join(CONFIGS)}, or give --model_name_or_path."
-            )
-        parameters = inspect.signature(self.train_tokenizer).parameters
-        choices = set(parameters) - {next(iter(parameters)), "model_max_length", "also"}
-        for given, allowed, where in (
-            (fields, MODEL_FIELDS - self.not_here, "model"),
-            (self.tokenizer, choices, "tokenizer"),
-        ):
-            for name in given:
-                if name not in allowed:
-                    raise RecipeError(unknown(name, allowed, where))
-        try:
-            CONFIGS[model_type](**fields)
-            self.train_tokenizer([self.smallest_text] * 1000, **self.tokenizer)
-        except (StrictDataclassError, TypeError, ValueError) as error:
-            raise RecipeError(
-                f"An option under model or tokenizer is refused: {' '.join(str(error).split())}"
-            ) from error
-
-    @property
-    def most_rows(self) -> int | None:
-        """Rows of a stream that can come to be read, for which it need not be read to its end."""
-        return self.max_train_steps and self.max_train_steps * self.batch_size
+def auto_class(task: type[Task]) -> type:
+    """The Auto class of a task's models."""
+    return getattr(transformers, task.description.auto_class)
 
 
-def longest(options: ModelOptions, tokenizer, model) -> int | None:
-    """Tokens of a text that are read, the first ones: a transformer has so many positions and no more.
+def model_fields(task: type[Task]) -> set[str]:
+    """Fields of the configuration that a new model of this task reads."""
+    heads = [set(head.reads) for family in rnnzoo.FAMILIES.values() for head in family.models.values()]
+    ours = next(iter(rnnzoo.FAMILIES.values())).models[auto_class(task)]
+    fields = FIELDS - (set().union(*heads) - set(ours.reads))
+    if "word_length" not in inspect.signature(task.train_tokenizer).parameters:  # it gives no characters
+        fields = {name for name in fields if not name.startswith("character_")}
+    return fields
+
+
+def tokenizer_arguments(task: type[Task]) -> set[str]:
+    """Arguments of the function that trains a new model's tokenizer; `also` comes with word vectors."""
+    parameters = inspect.signature(task.train_tokenizer).parameters
+    return set(parameters) - {next(iter(parameters)), "model_max_length", "also"}
+
+
+def flags(task: type[Task]) -> list[Flag]:
+    """What `--help` says of the fields under `model` and `tokenizer`, from the docstrings of their owners."""
+    config, parameters = RecurrentConfig(), inspect.signature(task.train_tokenizer).parameters
+    fields, arguments = _documented(RecurrentConfig), _documented(task.train_tokenizer)
+    found = [Flag("model.model_type", None, f"the family of a new model: {', '.join(CONFIGS)}")]
+    found += [
+        Flag(f"model.{name}", getattr(config, name), fields.get(name, "")) for name in sorted(model_fields(task))
+    ]
+    for name in sorted(tokenizer_arguments(task)):
+        default = parameters[name].default
+        found.append(
+            Flag(f"tokenizer.{name}", None if default is inspect.Parameter.empty else default, arguments.get(name, ""))
+        )
+    return found
+
+
+def _documented(what: Any) -> dict[str, str]:
+    """The arguments in a docstring: `name: text`, or `name, name: text`, indented under `Args:`."""
+    section = re.search(r"^Args:\n(.*?)(?:\n\n|\Z)", inspect.getdoc(what), re.DOTALL | re.MULTILINE)
+    found = {}
+    for names, text in re.findall(r"^    (\w[\w, ]*): (.*?)(?=^    \w|\Z)", section[1], re.DOTALL | re.MULTILINE):
+        found |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return found
+
+
+def check(task: type[Task], options: Options) -> None:
+    """Refuses options that the new model or its tokenizer would refuse, before any data is read.
 
     Raises:
-        RecipeError: max_length asks for more.
+        RecipeError: naming the option.
+    """
+    if options.model_name_or_path:
+        return
+    if options.max_length:
+        raise RecipeError(NO_MAX_LENGTH)
+    fields = dict(options.model)
+    model_type = fields.pop("model_type", None)
+    if model_type not in list(CONFIGS):  # a YAML list cannot be hashed
+        raise RecipeError(
+            f"model.model_type is {model_type!r:.60}: choose {', '.join(CONFIGS)}, or give --model_name_or_path."
+        )
+    for given, allowed, where in (
+        (fields, model_fields(task), "model"),
+        (options.tokenizer, tokenizer_arguments(task), "tokenizer"),
+    ):
+        for name in given:
+            if name not in allowed:
+                raise RecipeError(unknown(name, allowed, where))
+    try:
+        CONFIGS[model_type](**fields)
+        task.train_tokenizer([task.smallest_input] * 1000, **options.tokenizer)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise RecipeError(f"An option under model or tokenizer is refused: {' '.join(str(error).split())}") from error
+
+
+def longest(options: Options, tokenizer, model) -> int | None:
+    """The number of tokens at which texts are truncated: a transformer has a maximum, a recurrent network none.
+
+    Raises:
+        RecipeError: max_length exceeds the maximum.
     """
     positions = getattr(model.config, "max_position_embeddings", None)
     if positions and options.max_length and options.max_length > positions:
         raise RecipeError(f"max_length is {options.max_length}, and this model has {positions} positions: lower it.")
-    # Its tokenizer may know of fewer: some models give away positions to their padding.
+    # The tokenizer may know of fewer: some models reserve positions for padding.
     return options.max_length or (positions and min(positions, tokenizer.model_max_length))
 
 
 def build(
-    options: ModelOptions, names: list[str], texts: Any, tokenizer_options: dict[str, Any] | None = None, **fields: Any
+    task: type[Task], options: Options, names: list[str], texts: Any, tokenizer_options: dict[str, Any] | None = None
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     """The tokenizer and the model: a checkpoint's, or new ones made from the options.
 
     Args:
-        names: of the classes.
-        texts: what a new tokenizer learns its words from; `tokenizer_options` are those that the user does not give.
-        fields: of the configuration, that the task decides.
+        names: the names of the classes.
+        texts: what a new tokenizer learns its words from; `tokenizer_options` are those that the user does not set.
 
     Raises:
-        RecipeError: a checkpoint that cannot be loaded, texts without a word.
+        RecipeError: a checkpoint that cannot be loaded, or texts without a word.
     """
-    fields |= {
+    fields = task.config_fields | {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
     }
-    path = options.model_name_or_path
-    if path:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            config = changed(AutoConfig.from_pretrained(path, **fields), options.model)
-            model = options.auto.from_pretrained(path, config=config, dtype=torch.float32)
-        except RecipeError:
-            raise
-        except Exception as error:  # whatever stands in a folder that somebody names
-            raise RecipeError(
-                f"model_name_or_path {path} cannot be loaded as a {options.kind} with {len(names)} labels: "
-                f"{' '.join(str(error).split())[:500]}"
-            ) from error
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
-            # transformers makes one up for a folder that lacks its files.
-            raise RecipeError(
-                f"model_name_or_path {path} cannot be loaded: its tokenizer has no words. Save one there too."
-            )
-        highest = max(tokenizer.get_vocab().values())  # there may be gaps below it
-        if highest >= model.config.vocab_size:
-            raise RecipeError(
-                f"The tokenizer of {path} has words up to number {highest}, counted from 0, and its model "
-                f"{model.config.vocab_size} rows for them: they do not belong together."
-            )
-        if getattr(model.config, "character_size", 0):
-            letters = tokenizer.character_vocab_size if getattr(tokenizer, "word_length", 0) else 0
-            if not 0 < letters <= model.config.character_vocab_size:
-                raise RecipeError(
-                    f"The tokenizer of {path} tells {letters} letters apart and its model has "
-                    f"{model.config.character_vocab_size} rows for them: they do not belong together."
-                )
-        if options.max_length and hasattr(model.config, "window"):
-            raise RecipeError(NO_MAX_LENGTH)
-        return tokenizer, model
-
+    if options.model_name_or_path:
+        return from_checkpoint(task, options, fields)
     try:
-        tokenizer = options.train_tokenizer(texts, **{**(tokenizer_options or {}), **options.tokenizer})
+        tokenizer = task.train_tokenizer(texts, **{**(tokenizer_options or {}), **options.tokenizer})
     except RecipeError:
         raise  # a stream is read here for the first time
     except ValueError as error:
-        raise RecipeError(f"No tokenizer can be trained on the train split: {error}") from error
+        raise RecipeError(f"No tokenizer can be trained on the training split: {error}") from error
     if getattr(tokenizer, "word_length", 0):
         fields["character_vocab_size"] = tokenizer.character_vocab_size
     config = AutoConfig.for_model(
@@ -180,18 +159,59 @@ def build(
         eos_token_id=tokenizer.eos_token_id,
         unk_token_id=tokenizer.unk_token_id,
     )
-    return tokenizer, options.auto.from_config(config)
+    return tokenizer, auto_class(task).from_config(config)
+
+
+def from_checkpoint(
+    task: type[Task], options: Options, fields: dict[str, Any]
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    """The tokenizer and the model of `model_name_or_path`, with these fields of the configuration.
+
+    Raises:
+        RecipeError: they cannot be loaded, or do not belong together.
+    """
+    path = options.model_name_or_path
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        config = changed(AutoConfig.from_pretrained(path, **fields), options.model)
+        model = auto_class(task).from_pretrained(path, config=config, dtype=torch.float32)
+    except RecipeError:
+        raise
+    except Exception as error:  # whatever is in a folder that somebody names
+        raise RecipeError(
+            f"model_name_or_path {path} cannot be loaded as a {task.description.model} with "
+            f"{fields['num_labels']} labels: {' '.join(str(error).split())[:500]}"
+        ) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        # transformers makes one up for a folder that lacks its files.
+        raise RecipeError(f"model_name_or_path {path} cannot be loaded: its tokenizer has no words. Save one there.")
+    highest = max(tokenizer.get_vocab().values())  # there may be gaps below it
+    if highest >= model.config.vocab_size:
+        raise RecipeError(
+            f"The tokenizer of {path} has ids up to {highest}, and its model's embedding {model.config.vocab_size} "
+            "rows: they come from different checkpoints."
+        )
+    if getattr(model.config, "character_size", 0):
+        characters = tokenizer.character_vocab_size if getattr(tokenizer, "word_length", 0) else 0
+        if not 0 < characters <= model.config.character_vocab_size:
+            raise RecipeError(
+                f"The tokenizer of {path} has {characters} characters, the model's character embedding "
+                f"{model.config.character_vocab_size} rows: they come from different checkpoints."
+            )
+    if options.max_length and hasattr(model.config, "window"):
+        raise RecipeError(NO_MAX_LENGTH)
+    return tokenizer, model
 
 
 def changed(config: PreTrainedConfig, fields: dict[str, Any]) -> PreTrainedConfig:
-    """A checkpoint's configuration with some fields set anew, its dropout for one.
+    """A checkpoint's configuration with some fields changed, its dropout for one.
 
     Raises:
         RecipeError: it has no such field.
         huggingface_hub.errors.StrictDataclassError: the field does not take such a value.
     """
     for name, value in fields.items():
-        known = MODEL_FIELDS if isinstance(config, RecurrentConfig) else set(config.to_dict())
+        known = FIELDS if isinstance(config, RecurrentConfig) else set(config.to_dict())
         if name not in known:
             raise RecipeError(unknown(name, known, "model"))
         setattr(config, name, value)

@@ -1,13 +1,13 @@
-"""A recipe's options: a dataclass, filled from a YAML file and from flags; flags win, unknown names are refused."""
+"""Options from a YAML file and from flags into a dataclass; flags win, unknown names are refused."""
 
 import argparse
 import dataclasses
 import difflib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
 
 import yaml
 
@@ -17,17 +17,22 @@ from rnnzoo.data.errors import RecipeError
 T = TypeVar("T")
 
 
-def option(default: Any, help: str) -> Any:
-    """A field of a recipe's options, with what `--help` says of it."""
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=default.copy, metadata={"help": help})
-    return dataclasses.field(default=default, metadata={"help": help})
+class Flag(NamedTuple):
+    """A line of `--help`."""
+
+    name: str
+    default: Any
+    help: str
 
 
-def parse(options: type[T], argv: list[str] | None = None) -> T:
+def parse(options: type[T], argv: list[str] | None = None, *, about: str = "", more: Iterable[Flag] = ()) -> T:
     """Fill `options` from `--config FILE` and flags: `--seed 1`, and for a mapping `--model.hidden_size 128`.
 
     Values are read as YAML, so numbers, true, null and quoted strings mean the same in a file and in a flag.
+
+    Args:
+        about: what `--help` begins with.
+        more: flags that `--help` lists besides the fields of `options`, such as those of a mapping.
 
     Raises:
         RecipeError: for a name that is no field (it names the nearest one), a value of the wrong type, a file that
@@ -35,7 +40,7 @@ def parse(options: type[T], argv: list[str] | None = None) -> T:
     """
     argv = sys.argv[1:] if argv is None else argv
     if "-h" in argv or "--help" in argv:
-        _help(options)
+        _help(options, about, more)
     flags = _flags(argv, {name for name, kind in get_type_hints(options).items() if kind is bool})
     config = flags.pop("config", None)
     values: dict[str, Any] = {}
@@ -45,23 +50,23 @@ def parse(options: type[T], argv: list[str] | None = None) -> T:
     return options(**values)
 
 
-def _help(options: type) -> None:
-    """Prints what there is, and exits."""
-    parser = argparse.ArgumentParser(
-        description=sys.modules[options.__module__].__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _help(options: type, about: str, more: Iterable[Flag]) -> None:
+    """Prints the help and exits."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
+    fields = []
     for field in dataclasses.fields(options):
         default = field.default_factory() if field.default is dataclasses.MISSING else field.default
         suffix = ".KEY" if isinstance(default, dict) else ""
+        fields.append(Flag(field.name + suffix, default, field.metadata.get("help", "")))
+    for name, default, text in (*fields, *more):
         shown = "" if default in (None, {}) else f" (default: {default})"
-        help_ = (field.metadata.get("help", "") + shown).replace("%", "%%")
-        parser.add_argument(f"--{field.name}{suffix}", metavar="VALUE", help=help_)
+        parser.add_argument(f"--{name}", metavar="VALUE", help=(text + shown).replace("%", "%%"))
     parser.parse_args(["--help"])
 
 
 def _flags(argv: list[str], switches: set[str]) -> dict[str, Any]:
-    """`--name value` and `--name=value`, one after the other; a switch alone is true."""
+    """`--name value` and `--name=value`; a boolean option without a value is true."""
     given, rest = {}, list(argv)
     while rest:
         flag = rest.pop(0)
@@ -95,9 +100,9 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: ClassVar[dict] = {}
 
     def compose_node(self, parent, index):
-        """Refuses `*name`: ten lines of them can stand for more than any memory holds."""
+        """Refuses aliases (`*name`): ten lines of nested ones expand to more than any memory holds."""
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError(f"*{self.peek_event().anchor} stands for something else: write that out")
+            raise yaml.YAMLError(f"the alias *{self.peek_event().anchor} is not supported: write its value out")
         return super().compose_node(parent, index)
 
 
@@ -141,7 +146,7 @@ def _put(options: type, values: dict[str, Any], key: str, value: Any, source: st
 def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
     kinds = get_args(expected) or (expected,)
     if float in kinds and type(value) is int:
-        return float(str(value))  # of what is too large, infinity and no OverflowError
+        return float(str(value))  # infinity for what is too large, instead of an OverflowError
     if str in kinds and type(value) in (int, float):  # a folder called 7 is still a folder
         return str(value)
     # `type() is` and not isinstance: True is an int to Python, but no seed.
@@ -152,15 +157,15 @@ def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
 
 
 def unknown(key: str, known: set[str], source: str) -> str:
-    """The error for a name that is none of `known`, naming the nearest one."""
+    """The error for a name that is not among `known`; it suggests the nearest one."""
     nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.4)
     guess = f"Did you mean {nearest[0]!r}? " if nearest else ""
     return f"{key!r:.60} in {source} is not an option. {guess}There are: {', '.join(sorted(known))}."
 
 
-def main(recipe: Callable[[list[str] | None], Any]) -> None:
-    """Run a recipe from the command line: its `RecipeError`s are printed as they are, without a traceback."""
+def main(program: Callable[[], Any]) -> None:
+    """Run a program of the command line: a `RecipeError` is printed as it is, without a traceback."""
     try:
-        recipe(None)
+        program()
     except RecipeError as error:
         sys.exit(f"error: {error}")

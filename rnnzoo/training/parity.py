@@ -1,53 +1,67 @@
-"""What a saved folder answers through pipeline() in a fresh process, to be held against what was measured."""
+"""What is measured is what is served: answers of a saved folder through pipeline(), compared with the evaluation."""
 
-import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 
-# How far a probability may lie from its measured value when it is served: rounding, and nothing else.
+from rnnzoo.training.fresh_process import answers
+from rnnzoo.training.task import Task
+
+
+# How far a served probability may lie from its measured value: rounding, and nothing else.
 TOLERANCE = 1e-4
 
 
-def answers(folder: Path, task: str, texts: list[str], batch_size: int, **options: Any) -> list:
-    """`pipeline(task, folder)(texts, **options)`, asked in a new process that knows nothing of this one.
+def served(task: Task, folder: Path, examples: Dataset, batch_size: int) -> list:
+    """The predictions for some examples of the corpus, as the folder's pipeline gives them for their texts."""
+    options = task.parity_options | task.description.truncation(task.max_length)
+    texts = [task.text(example) for example in examples]
+    found = answers(folder, task.description.pipeline, texts, batch_size, **options)
+    return [task.read_answer(answer, example) for answer, example in zip(found, examples, strict=True)]
+
+
+def verify(task: Task, folder: Path, predictions: list, rows: int) -> dict[str, Any]:
+    """Asks the folder's pipeline for evenly spaced test examples, one by one and 32 at a time.
+
+    Args:
+        predictions: those that were measured, for every example of the test split.
+        rows: about how many examples to ask about.
+
+    Returns:
+        For results.json: the number of examples, their score at each batch size, and the largest difference.
 
     Raises:
-        RuntimeError: the process failed; its last lines are in the message.
+        RuntimeError: an answer differs from what was measured.
     """
-    with tempfile.TemporaryDirectory() as exchange:
-        question, answer = Path(exchange, "question.json"), Path(exchange, "answer.json")
-        asked = {
-            "folder": str(folder.resolve()),
-            "task": task,
-            "texts": texts,
-            "batch_size": batch_size,
-            "options": options,
-        }
-        question.write_text(json.dumps(asked), encoding="utf-8")
-        command = [sys.executable, "-m", "rnnzoo.training.parity", str(question), str(answer)]
-        done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"pipeline({task!r}) on {folder} failed:\n{done.stderr[-2000:]}")
-        return json.loads(answer.read_text(encoding="utf-8"))
+    test = task.corpus.splits["test"]
+    chosen = list(range(0, len(test), max(1, len(test) // rows)))
+    examples, metric = test.select(chosen), task.description.metric
+    totals = [task.counts(example) for example in examples]
+    proof = {
+        "rows": len(chosen),
+        **{thing: sum(counts[thing] for counts in totals) for thing in totals[0]},
+        metric: {},
+        "largest_difference": 0.0,
+    }
+    for batch_size in (1, 32):
+        found = served(task, folder, examples, batch_size)
+        for index, answer in zip(chosen, found, strict=True):
+            gap = task.gap(answer, predictions[index])
+            if not gap <= TOLERANCE:  # NaN is no agreement either
+                raise RuntimeError(
+                    f"What is served is not what was measured: for test example {index} pipeline() at batch size "
+                    f"{batch_size} gives {answer!r:.300}, the evaluation {predictions[index]!r:.300}. "
+                    "No results.json is written."
+                )
+            proof["largest_difference"] = max(proof["largest_difference"], gap)
+        proof[metric][f"batch_{batch_size}"] = task.metrics(found, task.references(examples))[metric]
+    return proof
 
 
-def main(question: str, answer: str) -> None:
-    """The new process: reads the question, writes the answer."""
-    import torch
-    from transformers import pipeline
-
-    import rnnzoo  # noqa: F401  registers the families
-
-    torch.backends.cudnn.allow_tf32 = False  # as it was measured
-    asked = json.loads(Path(question).read_text(encoding="utf-8"))
-    pipe = pipeline(asked["task"], model=asked["folder"])
-    found = pipe(asked["texts"], batch_size=asked["batch_size"], **asked["options"])
-    Path(answer).write_text(json.dumps(found, default=float), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def score(task: Task, folder: Path) -> dict[str, Any]:
+    """The metrics of a folder's pipeline on the entire test split."""
+    test = task.corpus.splits["test"]
+    by_length = sorted(range(len(test)), key=lambda index: len(task.text(test[index])))  # less padding
+    examples = test.select(by_length)
+    return task.metrics(served(task, folder, examples, 32), task.references(examples))

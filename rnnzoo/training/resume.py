@@ -1,12 +1,12 @@
-"""What a run needs to go on after it was stopped: its state, written whole or not at all, and an ear for SIGTERM."""
+"""Checkpoints of a run: its state, written completely or not at all, and read to resume it."""
 
 import dataclasses
 import json
 import os
 import random
+import math
 import shutil
-import signal
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.training.options import Options, incidental
 
 
-INCIDENTAL = (
-    *("output_dir", "resume", "verify_rows", "eval_batch_size", "num_threads", "report_to", "half_precision"),
-    *("checkpointing_steps", "checkpointing_minutes", "keep", "push_to_hub", "hub_model_id", "hub_private"),
-)
-
-
-# What a run ends with that was told to stop, and has saved: EX_TEMPFAIL of sysexits.h, "try again later".
-STOPPED = 75
 # A checkpoint's files: JSON and safetensors, which cannot carry code. accelerate would write, and read, pickles.
 WEIGHTS, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 PROGRESS, RANDOM, SIZES = "progress.json", "random.json", "sizes.json"
@@ -37,9 +30,9 @@ FILES = (WEIGHTS, OPTIMIZER, BEST, PROGRESS, RANDOM)
 
 
 class Progress:
-    """Where a run stands: saved with every checkpoint, so that a resumed run goes on as if it had not stopped."""
+    """How far a run has come: saved with every checkpoint, so that a resumed run continues as if never stopped."""
 
-    NUMBERS = ("settings", "epoch", "step", "step_in_epoch", "loss_sum", "seconds", "history", "best_epoch")
+    NUMBERS = ("settings", "epoch", "step", "step_in_epoch", "seconds", "history", "best_epoch")
 
     def __init__(
         self,
@@ -51,14 +44,63 @@ class Progress:
     ):
         self.settings, self.model, self.scheduler, self.scaler = settings, model, scheduler, scaler
         self.optimizer = scheduler.optimizer
-        self.epoch, self.step, self.step_in_epoch = 0, 0, 0
-        self.loss_sum, self.seconds = 0.0, seconds
+        self.epoch, self.step, self.step_in_epoch, self.seconds = 0, 0, 0, seconds
+        self.last_loss = self.loss_sum = torch.tensor(0.0)
         self.history: list[dict] = []
         self.best_epoch: int | None = None
         self.best_weights: dict[str, Tensor] = {}
 
+    def start_clock(self) -> None:
+        """From here on time is spent on training."""
+        self.started = time.perf_counter()
+
+    def stop_clock(self) -> None:
+        """Adds the time since `start_clock` to the seconds of training."""
+        self.seconds += time.perf_counter() - self.started
+
+    def add(self, loss: Tensor) -> None:
+        """Notes a step and its loss, which stays on its device."""
+        self.last_loss, self.loss_sum = loss, self.loss_sum.to(loss.device) + loss
+        self.step += 1
+        self.step_in_epoch += 1
+
+    def check_finite(self, *more: float) -> None:
+        """Stops a run whose loss is not finite; where a gradient is not, the next loss is not.
+
+        Raises:
+            RecipeError: by which step that was, and what to do.
+        """
+        loss = sum(more, self.loss_sum.item())
+        if not math.isfinite(loss):
+            raise RecipeError(
+                f"Training diverged by step {self.step}, in epoch {self.epoch + 1}: the loss is {loss}, by itself or "
+                "through a gradient that was not finite. Lower learning_rate or max_grad_norm. No results are written."
+            )
+
+    def end_epoch(self, validation: dict[str, Any], weights: dict[str, Tensor], selects: str) -> dict[str, Any]:
+        """Notes an epoch, and keeps its weights if `validation[selects]` is the best so far; returns its record."""
+        record = {
+            "epoch": self.epoch + 1,
+            "step": self.step,
+            "train_loss": self.loss_sum.item() / max(self.step_in_epoch, 1),
+            "validation": validation,
+            "train_seconds": round(self.seconds, 2),
+        }
+        self.history.append(record)
+        if self.best_epoch is None or validation[selects] > self.best["validation"][selects]:
+            self.best_epoch = self.epoch + 1
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+        self.epoch += 1
+        self.step_in_epoch, self.loss_sum = 0, torch.tensor(0.0)
+        return record
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The record of the best epoch."""
+        return self.history[self.best_epoch - 1]
+
     def tensors(self, kept: bool) -> dict[str, dict[str, Tensor]]:
-        """By file and name. Every process takes part; those to which `kept` is False get none."""
+        """All tensors, by file and name. Every process takes part; those whose `kept` is False get none."""
         moments = {
             f"{number}.{name}": tensor
             for number, state in self.optimizer.state_dict()["state"].items()
@@ -68,17 +110,18 @@ class Progress:
         return {file: _gathered(tensors, kept) for file, tensors in found.items()}
 
     def numbers(self) -> dict[str, Any]:
-        """What is not a tensor."""
+        """Everything else, for JSON."""
         return {name: getattr(self, name) for name in self.NUMBERS} | {
+            "loss_sum": self.loss_sum.item(),
             "optimizer": self.optimizer.state_dict()["param_groups"],
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler and self.scaler.state_dict(),
         }
 
     def load(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
-        """The opposite; where weights are shared out, each process takes its part."""
+        """The inverse of `tensors` and `numbers`; where parameters are sharded, each process takes its shard."""
         own = self.model.state_dict()
-        self.model.load_state_dict({name: _part(t, own.get(name)) for name, t in tensors[WEIGHTS].items()})
+        self.model.load_state_dict({name: _shard(t, own.get(name)) for name, t in tensors[WEIGHTS].items()})
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for place, tensor in tensors[OPTIMIZER].items():
@@ -86,31 +129,32 @@ class Progress:
             parameter = parameters[int(number)]
             if name != "step" and tensor.shape != parameter.shape:
                 raise ValueError(f"{place} of the optimizer is {list(tensor.shape)}, not {list(parameter.shape)}")
-            state.setdefault(int(number), {})[name] = tensor if name == "step" else _part(tensor, parameter)
+            state.setdefault(int(number), {})[name] = tensor if name == "step" else _shard(tensor, parameter)
         self.optimizer.load_state_dict({"state": state, "param_groups": numbers["optimizer"]})
         self.scheduler.load_state_dict(numbers["scheduler"])
         if self.scaler:
             self.scaler.load_state_dict(numbers["scaler"])
         for name in self.NUMBERS:
             setattr(self, name, numbers[name])
+        self.loss_sum = torch.tensor(numbers["loss_sum"])
         self.best_weights = tensors[BEST]
 
 
 def _gathered(tensors: dict[str, Tensor], kept: bool) -> dict[str, Tensor]:
-    """Copies in memory of their own, put together where each process has a part (FSDP2)."""
+    """Copies in memory of their own, unsharded where each process has a shard (FSDP2)."""
     found = {}
     for name, tensor in tensors.items():
-        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if kept:
-            found[name] = whole.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            found[name] = full.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     return found
 
 
-def _part(tensor: Tensor, own: Tensor | None) -> Tensor:
-    """What a process has of it, if it has a part of its own one."""
+def _shard(tensor: Tensor, own: Tensor | None) -> Tensor:
+    """This process's shard of a tensor, if its own counterpart is sharded."""
     if not isinstance(own, DTensor):
         return tensor
-    return distribute_tensor(tensor, own.device_mesh, own.placements, src_data_rank=None)  # all have read the same
+    return distribute_tensor(tensor, own.device_mesh, own.placements, src_data_rank=None)  # all processes have read the same
 
 
 def _generators(device: torch.device) -> dict[str, Any]:
@@ -118,7 +162,7 @@ def _generators(device: torch.device) -> dict[str, Any]:
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:
-    """Of every generator that a model may draw from in this process."""
+    """The state of every generator that a model may draw from in this process."""
     name, key, *rest = np.random.get_state()
     drawn = {kind: module.get_rng_state().tolist() for kind, module in _generators(device).items()}
     return {"python": random.getstate(), "numpy": [name, key.tolist(), *rest], "torch": drawn}
@@ -129,43 +173,15 @@ def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
     random.setstate((version, tuple(key), spare))
     np.random.set_state(state["numpy"])
     for kind, module in _generators(device).items():
-        if kind in state["torch"]:  # it may go on on another device
+        if kind in state["torch"]:  # a run may be resumed on another device
             module.set_rng_state(torch.tensor(state["torch"][kind], dtype=torch.uint8))
 
 
-class Stopped(SystemExit):
-    """The end of a run that was told to stop, and has saved; code `STOPPED`."""
-
-    def __init__(self, accelerator: Accelerator, step: int):
-        accelerator.print(f"Stopped by SIGTERM after step {step}, which is saved: go on with --resume.", flush=True)
-        super().__init__(STOPPED)
-
-
-class Termination:
-    """Within a `with`, remembers a SIGTERM instead of dying of it, so that the run can save first."""
-
-    def __init__(self):
-        self.asked = False
-
-    def __enter__(self):
-        # Elsewhere than in the main thread Python hears no signals.
-        self.hears = threading.current_thread() is threading.main_thread()
-        if self.hears:
-            self.before = signal.signal(signal.SIGTERM, self._hear)
-        return self
-
-    def __exit__(self, *error):
-        if self.hears:
-            signal.signal(signal.SIGTERM, self.before)
-
-    def _hear(self, number, frame):
-        self.asked = True
-
-
-def settings(options, rows: int) -> dict[str, Any]:
+def settings(options: Options, examples: int) -> dict[str, Any]:
     """What decides the course of a training, and must not change when it is resumed."""
-    deciding = {name: value for name, value in dataclasses.asdict(options).items() if name not in INCIDENTAL}
-    return json.loads(json.dumps({**deciding, "rows to train on": rows}))  # as a checkpoint has them
+    left_out = incidental(options)
+    deciding = {name: value for name, value in dataclasses.asdict(options).items() if name not in left_out}
+    return json.loads(json.dumps({**deciding, "training examples": examples}))  # as a checkpoint has them
 
 
 def found(output_dir: str) -> list[Path]:
@@ -175,20 +191,20 @@ def found(output_dir: str) -> list[Path]:
 
 
 def usable(output_dir: str) -> list[Path]:
-    """Those that are whole."""
-    return [path for path in found(output_dir) if _whole(path)]
+    """Those that are complete."""
+    return [path for path in found(output_dir) if _complete(path)]
 
 
 def discard(output_dir: str | Path) -> None:
-    """Removes those of a run that has ended, or cannot go on."""
+    """Removes the checkpoints of a run that has ended, or cannot be resumed."""
     shutil.rmtree(Path(output_dir, "checkpoints"), ignore_errors=True)
 
 
 def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: int) -> None:
-    """Writes the state of the whole run beside the last one, then takes its place: there is always a whole one.
+    """Writes the state of the run beside the last checkpoint, then replaces that: a complete one always exists.
 
     Raises:
-        RecipeError: it could not be written; older ones are as they were.
+        RecipeError: it could not be written; older ones are unchanged.
     """
     folder = Path(output_dir, "checkpoints")
     unfinished, finished = folder / "unfinished", folder / f"step-{progress.step}"
@@ -204,13 +220,15 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
             for name, content in {PROGRESS: progress.numbers(), RANDOM: drawn}.items():
                 (unfinished / name).write_text(json.dumps(content), encoding="utf-8")
             _seal(unfinished)
-            shutil.rmtree(finished, ignore_errors=True)  # an earlier one, not whole
+            shutil.rmtree(finished, ignore_errors=True)  # an earlier, incomplete one
             unfinished.rename(finished)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         older = usable(output_dir)
         way = (
-            f"{older[0].name} is whole: make room, and go on with --resume" if older else "Make room, and start again"
+            f"{older[0].name} is complete: make room, then resume with --resume"
+            if older
+            else "Make room, then start again"
         )
         raise RecipeError(
             f"The checkpoint of step {progress.step} cannot be written to {folder} "
@@ -218,13 +236,13 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
         ) from error
     if accelerator.is_main_process:
         there = found(output_dir)
-        this = there.index(finished)  # newer ones are not whole: the run went back before them
+        this = there.index(finished)  # newer ones are incomplete: the run was resumed from before them
         for path in there[:this] + there[this + keep :]:
             shutil.rmtree(path)
 
 
 def _seal(folder: Path) -> None:
-    """Notes the sizes of the files, and sees that they are on the disk: a rename might get there before them."""
+    """Records the sizes of the files, and flushes them to the disk: the rename might get there before them."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
     (folder / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
@@ -233,31 +251,31 @@ def _seal(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _whole(folder: Path) -> bool:
-    """Whether all its files are there, as long as they were."""
+def _complete(folder: Path) -> bool:
+    """Whether all its files are there, with the sizes that were recorded."""
     try:
         sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, AttributeError):  # the last where it is JSON of another kind
+    except (OSError, ValueError, AttributeError):  # the last for JSON that is not a mapping
         return False
 
 
 def _read(path: Path) -> Any:
-    """The content of a file."""
+    """The contents of a file."""
     try:
         if path.suffix != ".safetensors":
             return json.loads(path.read_text(encoding="utf-8"))
-        # Copies: load_file's tensors are the file itself, mapped into memory, and it will be removed.
+        # Copies: the tensors of load_file are memory-mapped, and the file will be removed.
         return {name: tensor.clone() for name, tensor in load_file(path).items()}
     except Exception as error:  # each kind of file has its own
         raise RecipeError(
             f"resume: {path} cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]}): it is not "
-            f"what the run wrote. Remove {path.parent}, and an older one is taken, or choose another --output_dir."
+            f"what the run wrote. Remove {path.parent} to resume from an older one, or choose another --output_dir."
         ) from error
 
 
 def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> None:
-    """Goes on from the newest whole checkpoint.
+    """Resumes from the newest complete checkpoint.
 
     Raises:
         RecipeError: there is none, it cannot be read, or it belongs to a run with other options.
@@ -265,16 +283,16 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
     now, there = progress.settings, found(output_dir)
     folder = next(iter(usable(output_dir)), None)
     for path in there[: there.index(folder)] if folder else there:
-        accelerator.print(f"resume: {path} is not whole, and left out.")
+        accelerator.print(f"resume: {path} is incomplete and is ignored.")
     if not folder:
-        raise RecipeError(f"resume: there is no whole checkpoint in {output_dir}/checkpoints. Start without it.")
+        raise RecipeError(f"resume: {output_dir}/checkpoints has no complete checkpoint. Start without --resume.")
     absent = [name for name in FILES if not (folder / name).exists()]
-    if absent:  # and it is whole
+    if absent:  # although it is complete
         raise RecipeError(
-            f"resume: {folder} has no {absent[0]}: another version of the recipes wrote it. Go on with that one, or "
-            f"remove {folder.parent} and start without --resume."
+            f"resume: {folder} has no {absent[0]}: another version of rnnzoo wrote it. Resume with that version, "
+            f"or remove {folder.parent} and start without --resume."
         )
-    # All is read by every process, before any of it is used: what stops one of them stops them all.
+    # Every process reads everything before it uses anything: what stops one of them stops them all.
     numbers, drawn = (_read(folder / name) for name in (PROGRESS, RANDOM))
     tensors = {name: _read(folder / name) for name in (WEIGHTS, OPTIMIZER, BEST)}
     try:
@@ -285,9 +303,9 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         ]
         if not changed:
             progress.load(tensors, numbers)
-            if accelerator.process_index < len(drawn):  # there may have been fewer processes
+            if accelerator.process_index < len(drawn):  # the run may have had fewer processes
                 _set_random_state(drawn[accelerator.process_index], accelerator.device)
-    except Exception as error:  # whatever a damaged file, or one of another model, leads to
+    except Exception as error:  # whatever a damaged file, or one of another model, causes
         raise RecipeError(
             f"resume: the checkpoint {folder} cannot be loaded into this model "
             f"({' '.join(str(error).split())[:300]}). Give the options of the run that wrote it, or choose another "

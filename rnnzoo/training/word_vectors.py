@@ -11,13 +11,10 @@ from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.streams import Stream
 from rnnzoo.embeddings import WordVectors, load_word_vectors
-from rnnzoo.training.loop import TrainingOptions
+from rnnzoo.training.options import WORD2VEC, Options
 
 
-WORD2VEC = "word2vec"
-
-
-def given(options: TrainingOptions) -> WordVectors | str | None:
+def read_vectors(options: Options) -> WordVectors | str | None:
     """What `options.word_vectors` names: the vectors of a file, read; WORD2VEC; or None.
 
     Raises:
@@ -43,7 +40,7 @@ def start_vectors(
     tokenizer: PreTrainedTokenizerBase,
     rows: Dataset | Stream,
     vectors: WordVectors | str | None,
-    options: TrainingOptions,
+    options: Options,
 ) -> float:
     """Puts in what `given` has found, or word2vec of the rows' `input_ids`; the seconds that it took.
 

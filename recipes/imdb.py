@@ -1,0 +1,21 @@
+"""Sentiment of film reviews (many-to-one), by any model of the zoo or of transformers.
+
+accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml
+accelerate launch -m recipes.imdb --config recipes/configs/imdb/book-lstm.yaml --dataset made --output_dir runs/try
+"""
+
+from rnnzoo.tasks.classify import Classify
+from rnnzoo.training.run import main
+
+
+class Imdb(Classify):
+    """Text classification, by default of IMDB's reviews."""
+
+    name = "imdb"
+    default_dataset = "imdb"
+
+
+TASK = Imdb
+
+if __name__ == "__main__":
+    main(TASK)

@@ -1,0 +1,21 @@
+"""Named entities (many-to-many: a tag for every word), by any model of the zoo or of transformers.
+
+accelerate launch -m recipes.ner --config recipes/configs/ner/lstm.yaml
+accelerate launch -m recipes.ner --config recipes/configs/ner/lstm.yaml --dataset made --output_dir runs/try
+"""
+
+from rnnzoo.tasks.tag import Tag
+from rnnzoo.training.run import main
+
+
+class Ner(Tag):
+    """Named entity recognition, by default of CoNLL-2003."""
+
+    name = "ner"
+    default_dataset = "conll2003"
+
+
+TASK = Ner
+
+if __name__ == "__main__":
+    main(TASK)

@@ -1,0 +1,136 @@
+"""The columns of a table of models: those of every task, and the traits that a task's description names."""
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import mean
+from typing import NamedTuple
+
+from recipes.report.runs import TRANSFORMERS, Model
+
+
+class Column(NamedTuple):
+    """A column of a table with one model per row; `legend` says what its heading does not."""
+
+    heading: str
+    cell: Callable[[Model], str]
+    legend: str = ""
+
+
+def score(model: Model) -> str:
+    """The mean over the seeds, and their range."""
+    spread = f" ({min(model.scores):.4f}, {max(model.scores):.4f})" if len(model.runs) > 1 else ""
+    return f"{mean(model.scores):.4f}{spread}"
+
+
+def measured(what: str, form: str) -> Callable[[Model], str]:
+    """A cell for what recipes/latency.py has found."""
+
+    def cell(model: Model) -> str:
+        found = model.latency(what)
+        return "–" if found is None else format(found, form)
+
+    return cell
+
+
+def reads(model: Model) -> str:
+    """How much of a text it reads."""
+    if window := model.fields.get("window"):
+        return f"last {window}"
+    longest = model.runs[0]["config"].get("max_length")
+    return f"first {longest}" if longest else "all"
+
+
+def trained_on(model: Model) -> str:
+    """The number of training examples."""
+    return f"{model.runs[0]['dataset']['splits']['train']:,}"
+
+
+def has(field: str) -> Callable[[Model], str]:
+    """A cell for a part that a network of the zoo may have."""
+    return lambda model: "–" if model.kind == TRANSFORMERS else "yes" if model.fields.get(field) else "no"
+
+
+def vectors(model: Model) -> str:
+    """What its word embeddings were initialised with."""
+    given = model.runs[0]["config"].get("word_vectors")
+    return Path(given).name if given else "–"
+
+
+# By the names that a task's description gives. A further trait is a row here.
+TRAITS = {
+    "words read": Column("words read", reads),
+    "trained on": Column("trained on", trained_on, "sentences, of the train split or of train and validation together"),
+    "characters": Column("characters", has("character_size"), "whether the characters of a word are read too"),
+    "CRF": Column("CRF", has("use_crf"), "whether the best path is decoded"),
+    "word vectors": Column("word vectors", vectors, "their initial values"),
+}
+
+
+def trait(name: str) -> Column:
+    """The column of a trait: a row of `TRAITS`, or whatever value of results.json a dotted name leads to."""
+    if name in TRAITS or "." not in name:
+        return TRAITS[name]
+
+    def cell(model: Model) -> str:
+        found = model.runs[0]
+        for part in name.split("."):
+            found = found.get(part, {})
+        return "–" if found == {} else str(found)
+
+    return Column(name.rpartition(".")[2], cell)
+
+
+def columns(model: Model) -> list[Column]:
+    """The columns of the table that this model belongs to."""
+    task = model.task
+    how = f"on a CPU, from the raw {task.unit} to its {task.answer}"
+    return [
+        Column("model", lambda model: model.name),
+        Column("kind", lambda model: model.kind),
+        *map(trait, task.traits),
+        Column(f"test {task.metric}, mean (from, to)", score, f"{task.metric_meaning}; mean over the seeds, lowest, highest"),
+        Column("seeds", lambda model: ", ".join(str(run["seed"]) for run in model.runs)),
+        Column("parameters", lambda model: " to ".join(f"{size:,}" for size in model.parameters)),
+        Column("MB in fp32", lambda model: f"{model.megabytes:.1f}", "the parameters, without the vocabulary"),
+        Column(
+            "training, s",
+            lambda model: f"{model.runs[0]['train_seconds']:.0f}",
+            "of the first seed's run, without validation",
+        ),
+        Column(f"ms per {task.unit}", measured("milliseconds", ".1f"), f"median, one at a time, {how}"),
+        Column(f"{task.rate}/s", measured(f"{task.rate}_per_second", ",.0f"), "the same, 32 at a time"),
+    ]
+
+
+def grid(columns: list[Column], found: list[Model]) -> str:
+    """A table in Markdown with one model per row."""
+    return markdown([column.heading for column in columns], [[column.cell(model) for column in columns] for model in found])
+
+
+def markdown(heading: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    head, *lines = (f"| {' | '.join(row)} |\n" for row in [heading, *rows])
+    return head + "|" + "---|" * len(heading) + "\n" + "".join(lines)
+
+
+def legend(model: Model) -> str:
+    """What the columns of the table that this model belongs to mean."""
+    said = [f"{column.heading}: {column.legend}." for column in columns(model) if column.legend]
+    return "\n" + " ".join([*said, model.task.remark]).strip() + "\n"
+
+
+def by_type(found: list[Model]) -> str:
+    """The score for each type of entity, where a task measures that."""
+    first = found[0].runs[0]["metrics"]["test"].get("per_type")
+    if not first:
+        return ""
+    # A type that is not in the test split at all has no score.
+    numbers = {kind: values["number"] for kind, values in first.items() if values["number"]}
+
+    def f1(kind: str) -> Callable[[Model], str]:
+        return lambda model: f"{mean(run['metrics']['test']['per_type'][kind]['f1'] for run in model.runs):.4f}"
+
+    columns = [Column("model", lambda model: model.name)]
+    columns += [Column(f"{kind} ({number:,})", f1(kind)) for kind, number in numbers.items()]
+    head = "\nTest f1 by type of entity, mean over the seeds; in brackets, the number of entities:\n\n"
+    return head + grid(columns, found)

@@ -1,0 +1,29 @@
+"""The pages of this repository, with tables where their comments ask for them."""
+
+from pathlib import Path
+
+from recipes.report.committed import RESULTS, ROOT, committed, configurations
+from recipes.report.runs import read
+from recipes.report.sections import headline, section
+from recipes.report.speed import crf_speed, speed
+
+
+BEGIN, END = "<!-- {}: written by make report -->\n", "<!-- end -->\n"
+
+
+def filled(text: str, parts: dict[str, str]) -> str:
+    """A page with each part in its place, between its comments."""
+    for name, part in parts.items():
+        before, rest = text.split(BEGIN.format(name))
+        text = before + BEGIN.format(name) + part + END + rest.split(END, 1)[1]
+    return text
+
+
+def pages() -> dict[Path, str]:
+    """The pages of this repository with what its results say."""
+    found = committed()
+    parts = {name: section(group, name, configurations(name, group)) for name, group in found.items()}
+    parts["speed"] = speed(read(RESULTS / "speed.json"))
+    parts |= {name: crf_speed(read(RESULTS / f"{name}.json")) for name in ("crf", "crf-cuda")}
+    places = {ROOT / "recipes" / "RESULTS.md": parts, ROOT / "README.md": {"results": headline(found)}}
+    return {path: filled(path.read_text(encoding="utf-8"), parts) for path, parts in places.items()}

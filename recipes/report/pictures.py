@@ -1,0 +1,102 @@
+"""The pictures of one data set's runs: score against latency and size, learning curves."""
+
+import hashlib
+import json
+from pathlib import Path
+from statistics import mean
+
+from recipes.report.runs import BAG, RECURRENT, TRANSFORMERS, models
+
+
+PICTURES = {
+    "latency": "against milliseconds per {unit}",
+    "size": "against megabytes",
+    "curves": "on validation against seconds of training",
+}
+
+
+def digest(results: list[dict]) -> str:
+    """A digest by which a picture tells which results it shows."""
+    return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
+
+
+def draw(results: list[dict], folder: Path, prefix: str) -> None:
+    """Writes the pictures of one data set's runs."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    found, dataset = models(results), results[0]["dataset"]["name"]
+    metric, unit = found[0].task.metric, found[0].task.unit
+    colours = {RECURRENT: "tab:blue", BAG: "tab:orange", TRANSFORMERS: "tab:red"}
+
+    def save(name: str, figure) -> None:
+        metadata = {"Software": "recipes.report", "Description": digest(results)}
+        figure.savefig(folder / f"{prefix}-{name}.png", dpi=100, metadata=metadata)
+        plt.close(figure)
+
+    for name, label, place in (
+        ("latency", f"milliseconds per {unit}, median, one at a time", lambda model: model.latency("milliseconds")),
+        ("size", "megabytes in fp32", lambda model: model.megabytes),
+    ):
+        figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+        shown = [(place(model), mean(model.scores), model) for model in found if place(model) is not None]
+        for x, y, model in shown:
+            spread = [[y - min(model.scores)], [max(model.scores) - y]]
+            axes.errorbar(x, y, yerr=spread, fmt="o", capsize=3, color=colours[model.kind])
+        for kind, colour in colours.items():
+            if any(model.kind == kind for model in found):
+                axes.plot([], [], "o", color=colour, label=kind)
+        axes.legend(loc="lower right")
+        title = f"{dataset}: {metric} {PICTURES[name].format(unit=unit)}"
+        axes.set(xscale="log", xlabel=label, ylabel=f"test {metric}", title=title)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.margins(x=0.1)
+        axes.grid(alpha=0.3)
+        write_names(axes, [(x, y, model.name) for x, y, model in shown])
+        save(name, figure)
+
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for model in found:
+        run = model.runs[0]
+        if run["model_type"] == "tfidf":
+            continue  # it has no epochs
+        points = [(record["train_seconds"], record["validation"][metric]) for record in run["history"]]
+        style = {RECURRENT: "-", BAG: ":", TRANSFORMERS: "--"}[model.kind]
+        axes.plot(*zip(*points, strict=True), style, marker=".", label=f"{model.name} (seed {run['seed']})")
+    axes.set(
+        xscale="log",
+        xlabel="seconds of training",
+        ylabel=f"validation {metric}",
+        title=f"{dataset}: {metric} {PICTURES['curves']}",
+    )
+    axes.legend(fontsize=7)
+    axes.grid(alpha=0.3)
+    save("curves", figure)
+
+
+def write_names(axes, points: list[tuple[float, float, str]]) -> None:
+    """Writes a name beside each point, on the first side where it covers neither a point nor another name."""
+    from matplotlib.transforms import Bbox
+
+    axes.figure.canvas.draw()
+    centres = axes.transData.transform([(x, y) for x, y, _ in points])
+    taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
+    right, left = (8, 0, "left", "center"), (-8, 0, "right", "center")
+    above, below = (0, 8, "center", "bottom"), (0, -8, "center", "top")
+
+    def write(point, side):
+        (x, y, name), (dx, dy, ha, va) = point, side
+        return axes.annotate(name, (x, y), (dx, dy), textcoords="offset points", fontsize=8, ha=ha, va=va)
+
+    for point in points:
+        for side in (right, left, above, below):
+            text = write(point, side)
+            if not any(text.get_window_extent().overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:  # there is no room anywhere
+            text = write(point, right)
+        taken.append(text.get_window_extent())

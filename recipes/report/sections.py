@@ -1,0 +1,165 @@
+"""What is said of the runs on one data set: a verdict, a table, its legend, what was not run, what others published."""
+
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+
+from recipes.report.columns import by_type, columns, grid, legend, markdown
+from recipes.report.pictures import PICTURES
+from recipes.report.runs import RECURRENT, Model, best_by_kind, models, usual_data
+
+
+CATALOG = Path(__file__).parents[2] / "rnnzoo" / "data" / "catalog.json"
+
+
+def verdict(found: list[Model]) -> str:
+    """Whether recurrence pays: the network that is best on validation beside the best of the other kinds."""
+    best = best_by_kind(found)
+    if RECURRENT not in best or len(best) == 1:
+        return ""
+
+    def named(model: Model) -> str:
+        seeds = f"{len(model.runs)} seeds" if len(model.runs) > 1 else "one seed"
+        return f"{model.name} ({mean(model.scores):.4f}, {seeds})"
+
+    ours, lines = best.pop(RECURRENT), []
+    rows, p = ours.runs[0]["dataset"]["splits"]["test"], mean(ours.scores)
+    noise, known = 0.05, ""  # nothing that the figures would show
+    if ours.task.metric == "accuracy":
+        # Half the width of a 95 % interval of one accuracy on so many examples.
+        noise = 100 * 1.96 * math.sqrt(p * (1 - p) / rows)
+        known = (
+            f" With {rows:,} test examples one accuracy is known to ±{noise:.1f} points, apart from the variation "
+            "over seeds."
+        )
+    for kind, other in best.items():
+        gap = 100 * (mean(ours.scores) - mean(other.scores))
+        where = "level with" if abs(gap) < noise else f"{abs(gap):.1f} points {'above' if gap > 0 else 'below'}"
+        lines.append(f"{where} {named(other)}, the best of its kind ({kind})")
+        if other.checkpoint:
+            known += f" {other.name} is {other.checkpoint}."
+    return (
+        f"On test, the recurrent network that is best on validation, {named(ours)}, is {' and '.join(lines)}.{known}"
+        "\n\n"
+    )
+
+
+def table(found: list[Model]) -> str:
+    """One model per row, and under it what the runs were made with."""
+    runs, dataset = [run for model in found for run in model.runs], usual_data(found)
+    splits = ", ".join(f"{name} {size:,}" for name, size in dataset["splits"].items())
+    trained = defaultdict(set)
+    for model in found:
+        for run in model.runs:
+            trained[run["device"]].add(model.name)
+    where = [
+        f"{device} ({', '.join(sorted(names))})" if len(trained) > 1 else device for device, names in trained.items()
+    ]
+    below = f"\nData: {dataset['name']} ({splits}), from {dataset['source']}. Trained on {' and '.join(where)}."
+    timed = [run["latency"] for run in runs if "latency" in run]
+    if timed:
+        places = sorted({f"{times['device']} ({times['num_threads']} threads)" for times in timed})
+        sessions = len({times["measured"] for times in timed})
+        how = "interleaved" if sessions == 1 else f"in {sessions} sessions, so compare with care"
+        below += f" Latency measured on {' and '.join(places)}, {how}."
+    return grid(columns(found[0]), found) + below + unread(found) + "\n"
+
+
+def unread(found: list[Model]) -> str:
+    """How many words some models do not read."""
+    lines = []
+    for name, (run, *_) in found:
+        counts = run["dataset"].get("words_unread", {})
+        lines += [f"{name} {words:,} of {split}" for split, words in counts.items() if words]
+    return f" Words not read, and counted as no entity: {', '.join(lines)}." if lines else ""
+
+
+def served(found: list[Model]) -> str:
+    """How closely pipeline() agrees with what was measured."""
+    runs = [run for model in found for run in model.runs if "served" in run]
+    if not runs:
+        return ""
+    fewest = min(run["served"]["rows"] for run in runs)
+    gap, name = max((run["served"]["largest_difference"], run["model"]) for run in runs)
+    return (
+        "\nWhat is measured is what is served: at the end of each run of the loop, pipeline() in a fresh process "
+        f"answered {fewest:,} or more of the test texts, one by one and 32 at a time. The largest difference between "
+        f"a probability and its measured value is {gap:.1e} ({name}).\n"
+    )
+
+
+def checkpoints(found: list[Model]) -> str:
+    """What the models that were not trained from scratch started from."""
+    lines = []
+    for model in found:
+        run = model.runs[0]
+        path, fields = run["config"].get("model_name_or_path"), run["config"].get("model")
+        if path:
+            known = f" ({model.checkpoint})" if model.checkpoint else ""
+            changed = f", changed to {', '.join(f'{k} {v}' for k, v in fields.items())}" if fields else ""
+            lines.append(
+                f"- {model.name}: a `{run['model_type']}` that starts from `{path}`{known}{changed}; epochs: "
+                f"{len(run['history'])}, mixed precision: {run['mixed_precision']}.\n"
+            )
+    return "\n" + "".join(lines) if lines else ""
+
+
+def published(dataset: dict) -> str:
+    """What others have published for the same test split; their training data, lengths and seeds are their own."""
+    known = json.loads(CATALOG.read_text(encoding="utf-8")).get(dataset["name"], {}).get("published")
+    if not known or known["test_rows"] != dataset["splits"]["test"]:
+        return ""
+    return "\n" + markdown(known["columns"], known["rows"])
+
+
+def not_run(found: list[Model], names: list[str]) -> str:
+    """Which of some configurations have no result, or one seed only."""
+    seeds = {model.name: len(model.runs) for model in found}
+    missing = [name for name in names if name not in seeds]
+    single = [model.name for model in found if len(model.runs) == 1]
+    lines = [f"- Not run: {', '.join(missing)}.\n"] if missing else []
+    lines += [f"- One seed only, so without a spread: {', '.join(single)}.\n"] if single else []
+    return "\nWhat was not run:\n\n" + "".join(lines) if lines else ""
+
+
+def section(results: list[dict], prefix: str, names: list[str] = ()) -> str:
+    """All that is said of the runs on one data set.
+
+    Args:
+        prefix: of the names of its pictures.
+        names: the configurations that there should be.
+    """
+    found, dataset = models(results), results[0]["dataset"]
+    task = found[0].task
+    warning = "**The texts are synthetic, generated by a small grammar.**\n\n" if dataset["name"] == "made" else ""
+    pictures = "".join(
+        f"\n![{task.metric} {title.format(unit=task.unit)}](pictures/{prefix}-{name}.png)\n"
+        for name, title in PICTURES.items()
+    )
+    return (
+        f"{warning}{verdict(found)}{table(found)}{legend(found[0])}{by_type(found)}{checkpoints(found)}"
+        f"{served(found)}{published(dataset)}{pictures}{not_run(found, names)}"
+    )
+
+
+def headline(groups: dict[str, list[dict]]) -> str:
+    """For the README: the best model of each kind, on each data set."""
+    rows = []
+    for dataset, results in groups.items():
+        best = best_by_kind(models(results)).values()
+        for model in sorted(best, key=lambda model: -mean(model.scores)):
+            unit, rate = model.task.unit, model.latency(f"{model.task.rate}_per_second")
+            rows.append(
+                [
+                    dataset,
+                    model.name,
+                    model.kind,
+                    f"{model.task.metric} {mean(model.scores):.4f}",
+                    f"{model.megabytes:.1f}",
+                    f"{model.latency('milliseconds'):.1f} per {unit}",
+                    f"{rate:,.0f} {model.task.rate}",
+                ]
+            )
+    return markdown(["data", "model", "kind", "test", "MB in fp32", "ms", "per second"], rows)

@@ -1,0 +1,148 @@
+"""A recipe from its options to its results: load the data, build the model, train, evaluate, write, push."""
+
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rnnzoo.data.corpus import Corpus
+from rnnzoo.data.streams import Stream, Survey
+from rnnzoo.training import build, command_line, hub
+from rnnzoo.training.evaluation import evaluate
+from rnnzoo.training.launch import start
+from rnnzoo.training.loop import train
+from rnnzoo.training.options import Options, incidental
+from rnnzoo.training.provenance import device_name, git_commit, versions
+from rnnzoo.training.run_folder import in_fp16, write
+from rnnzoo.training.task import Task
+from rnnzoo.training.word_vectors import read_vectors, start_vectors
+
+
+def main(task: type[Task]) -> None:
+    """Runs a recipe with the flags of the command line; what its user can fix is said without a traceback."""
+    command_line.main(lambda: run(task))
+
+
+def run(task: type[Task], argv: list[str] | None = None) -> dict[str, Any]:
+    """Runs a recipe with flags as on the command line, and returns what is in its results.json.
+
+    Raises:
+        RecipeError: an option, the data, a checkpoint or the machine does not allow the run.
+    """
+    options = parse(task, argv)
+    accelerator = start(options)
+    vectors = read_vectors(options)
+    with accelerator.main_process_first():
+        corpus = load(task, options)
+    accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.")
+    texts = corpus.splits["train"][task.column] if corpus.read is None else Survey(corpus.read(), task.column)
+    tokenizer, model = build.build(task, options, corpus.labels, texts, task.tokenizer_options(options, vectors))
+    options.max_length = build.longest(options, tokenizer, model)
+    if options.max_length:
+        # In the saved tokenizer too, so that `truncation=True` alone, or a tagger's pipeline, truncates there.
+        tokenizer.model_max_length = options.max_length
+    job = task(corpus, tokenizer, model.config, options.max_length)
+    job.rows = encode(job, corpus, texts)
+    dataset = describe(job)
+    accelerator.print(f"Examples: {dataset['splits']}.")
+    for name, counts in job.remarks().items():
+        if any(counts.values()):
+            accelerator.print(f"{name.replace('_', ' ').capitalize()}: {counts}.")
+    job.seconds_before = start_vectors(model, tokenizer, job.rows["train"], vectors, options)
+    return fit(accelerator, model, tokenizer, job, options, dataset)
+
+
+def parse(task: type[Task], argv: list[str] | None = None) -> Options:
+    """The options of a recipe, all of them checked that can be before any data is read."""
+    about = inspect.getdoc(sys.modules[task.__module__]) or ""
+    options = command_line.parse(task.Options, argv, about=about, more=build.flags(task))
+    if options.output_dir is None:
+        options.output_dir = f"runs/{task.name}"
+    if options.push_to_hub or options.hub_model_id:
+        hub.check_id(options.hub_model_id or Path(options.output_dir).resolve().name)
+    build.check(task, options)
+    task.check(options)
+    return options
+
+
+def load(task: type[Task], options: Options) -> Corpus:
+    """The corpus that the options name, in memory or with a training split that is read lazily."""
+    if options.streaming:
+        return task.stream(options.dataset, seed=options.seed, most=options.most_rows)
+    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
+
+
+def encode(task: Task, corpus: Corpus, texts: list | Survey) -> dict[str, Dataset | Stream]:
+    """All splits as the loop reads them."""
+    rows = {name: Dataset.from_dict(task.encode(split[:])) for name, split in corpus.splits.items()}
+    if corpus.read is not None:
+        rows["train"] = Stream(corpus.read, texts.finish(), task.encode, column=task.column)
+    return rows
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """The data set, for results.json."""
+    splits = {name: len(task.rows[name]) for name in ("train", "validation", "test")}
+    return {"name": task.corpus.name, "source": task.corpus.source, "splits": splits, **task.remarks()}
+
+
+def fit(
+    accelerator: Accelerator,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    options: Options,
+    dataset: dict[str, Any],
+) -> dict[str, Any]:
+    """Trains, evaluates the test split once, writes the folder, pushes it, and returns what is in its results.json."""
+    if options.report_to != "none":
+        flat = {key: value for key, value in dataclasses.asdict(options).items() if not isinstance(value, dict)}
+        accelerator.init_trackers(f"rnnzoo-{task.name}", config={k: str(v) for k, v in flat.items()})
+    ran_with = {"versions": versions(), "git_commit": git_commit()}  # now: files may change while it trains
+    progress = train(accelerator, model, task, options)
+    # In fp32 whatever the training was in: that is how pipeline() will load it.
+    model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    validation = progress.best["validation"]
+    if options.half_precision:
+        # What is measured from here on is what is stored.
+        model.load_state_dict(in_fp16(model))
+        validation, _ = evaluate(accelerator, model, task, "validation", options)
+    test, predictions = evaluate(accelerator, model, task, "test", options)
+    results = {
+        **task.record(),
+        "model": Path(options.output_dir).resolve().name,
+        "model_type": model.config.model_type,
+        "model_config": model.config.to_diff_dict(),
+        "dataset": dataset,
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "seed": options.seed,
+        "metrics": {"validation": validation, "test": test},
+        "best_epoch": progress.best_epoch,
+        "history": progress.history,
+        "train_seconds": round(progress.seconds, 1),
+        "world_size": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "device": device_name(accelerator.device),
+        "num_threads": torch.get_num_threads(),
+        **ran_with,
+        "config": dataclasses.asdict(options),
+        "incidental_options": incidental(options),
+    }
+    if accelerator.is_main_process:
+        folder = Path(options.output_dir)
+        names = write(folder, model, tokenizer, results, task, predictions)
+        for probe in results["probes"]:
+            print("{tried}: {measure} {value:.2f}".format(**probe))
+        print(f"test {results['metrics']['test']}; written to {options.output_dir}")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    if options.push_to_hub and accelerator.is_main_process:
+        message = f"{results['model']}: {task.name}, seed {options.seed}"
+        print(f"pushed: {hub.push(folder, names, options.hub_model_id, message)}")
+    return results

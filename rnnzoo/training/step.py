@@ -1,0 +1,96 @@
+"""One step of training: forward and backward passes over the micro-batches of all processes, then the optimizer."""
+
+from contextlib import nullcontext
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.training.adversary import Adversary
+from rnnzoo.training.batches import count_labels, split
+from rnnzoo.training.options import Options
+from rnnzoo.training.resume import Progress
+from rnnzoo.training.task import Task
+
+
+# Steps in a row that fp16 may skip. Each halves the scale of the loss, 65,536 at first: after so many it can no longer
+# be too large.
+MOST_SKIPPED = 32
+
+
+class Step:
+    """A step on a batch of the whole run.
+
+    The loss is the mean over all labels of the batch, whatever process and micro-batch they fell to: each micro-batch
+    weighs its own mean by its share of the labels. With an adversary it is the mean of two losses, of the examples
+    as they are and as the adversary perturbs them.
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: Optimizer,
+        progress: Progress,
+        task: Task,
+        options: Options,
+        adversary: Adversary | None,
+    ):
+        self.accelerator, self.model, self.task, self.options = accelerator, model, task, options
+        self.optimizer, self.progress, self.adversary = optimizer, progress, adversary
+        self.skipped = 0
+
+    def __call__(self, batch: list) -> Tensor:
+        """Trains on the batch and returns its loss, a number on the device.
+
+        Raises:
+            RecipeError: in fp16 the gradients of many steps in a row were not finite.
+        """
+        accelerator, rows = self.accelerator, self.task.rows["train"]
+        parts = split(
+            batch, accelerator.process_index, accelerator.num_processes, self.options.gradient_accumulation_steps
+        )
+        micro_batches = [self.task.collate(rows[part]) for part in parts]
+        labels = [count_labels(inputs) for inputs in micro_batches]
+        all_labels = accelerator.reduce(torch.tensor(sum(labels), device=accelerator.device), "sum")
+        loss = torch.zeros((), device=accelerator.device)
+        for number, (inputs, count) in enumerate(zip(micro_batches, labels, strict=True), start=1):
+            inputs, last = send_to_device(inputs, accelerator.device), number == len(micro_batches)
+            if self.adversary is None:
+                loss += self._backward(inputs, count, all_labels, synchronise=last)
+            else:
+                loss += self._backward(inputs, count, all_labels, synchronise=False)
+                self.adversary.attack()
+                self._backward(inputs, count, all_labels, synchronise=last)
+                self.adversary.rest()
+        if self.options.max_grad_norm is not None:
+            accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
+        self._update()
+        return accelerator.reduce(loss, "sum")
+
+    def _backward(self, inputs: dict[str, Tensor], count: int, all_labels: Tensor, *, synchronise: bool) -> Tensor:
+        """One forward and backward pass; gradients are averaged over the processes in the last one only."""
+        losses = 1 if self.adversary is None else 2
+        with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
+            outputs = self.model(**inputs)
+            # The mean over no labels is NaN; such a micro-batch still takes part in the collective backward pass.
+            loss = outputs.loss * (count / all_labels) if count else outputs.logits.sum() * 0
+            # Gradients are averaged over processes; times their number, that is the sum that is wanted.
+            self.accelerator.backward(loss * self.accelerator.num_processes / losses)
+        return loss.detach()
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.skipped = self.skipped + 1 if self.accelerator.optimizer_step_was_skipped else 0
+        if self.skipped == MOST_SKIPPED:
+            raise RecipeError(
+                f"Training is stuck at step {self.progress.step + 1}, in epoch {self.progress.epoch + 1}: in fp16 the "
+                f"gradients of {self.skipped} steps in a row were not finite, and all of these steps were skipped. "
+                "Choose mixed_precision bf16 or no. No results are written."
+            )
+        if not self.skipped:
+            self.progress.scheduler.step()
+        self.optimizer.zero_grad()

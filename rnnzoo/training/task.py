@@ -1,0 +1,182 @@
+"""What a task declares, once, for the loop, the card, the report and everything else that handles its runs."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datasets import Dataset
+from torch import Tensor
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from rnnzoo.data.corpus import Corpus
+from rnnzoo.data.streams import Stream
+from rnnzoo.embeddings import WordVectors
+from rnnzoo.training.options import Options
+from rnnzoo.training.probes import Probe
+
+
+@dataclass(frozen=True)
+class Description:
+    """How the models of a task are used, compared and shown. It travels in results.json and is read from there.
+
+    Attributes:
+        pipeline: the `pipeline()` that serves its models; `pipeline_options` is how users call it.
+        truncate_in_call: whether that pipeline truncates long texts only if the call asks for it (a classifier's
+            does; a tagger's follows its tokenizer).
+        auto_class: name of the Auto class.
+        model: what a model is called in a sentence, such as "text classifier"; `verb` is what it does.
+        example: a text to try it on.
+        metric: compares models on test; `metric_meaning` says what it counts.
+        selects: the metric on validation that selects the best epoch; larger is better.
+        unit: what is answered at a time; `answer` is what comes out.
+        rate: what is counted per second, one of the keys of `Task.counts`.
+        timed_examples: how many test examples latency is measured on.
+        traits: columns that a table of its models has besides the usual ones: names in recipes/report/columns.py, or
+            the path of a value in results.json, such as "model_config.hidden_size".
+        remark: ends the legend of that table.
+    """
+
+    pipeline: str
+    auto_class: str
+    model: str
+    verb: str
+    example: str
+    metric: str
+    metric_meaning: str
+    selects: str
+    unit: str = "text"
+    answer: str = "label"
+    rate: str = "texts"
+    pipeline_options: dict[str, Any] = field(default_factory=dict)
+    timed_examples: int = 192
+    truncate_in_call: bool = False
+    traits: tuple[str, ...] = ()
+    remark: str = ""
+
+    @classmethod
+    def of(cls, results: dict[str, Any]) -> "Description":
+        """The description that a results.json carries."""
+        return cls(**results["description"])
+
+    def truncation(self, max_length: int | None) -> dict[str, Any]:
+        """Arguments of a call that truncate as the run did, at `max_length` tokens if at all."""
+        return {"truncation": True, "max_length": max_length} if self.truncate_in_call and max_length else {}
+
+
+class Task:
+    """What can be trained. A subclass declares it; an instance is one run of it.
+
+    Attributes:
+        name: what results.json, the configurations' folder and the recipe are called.
+        kind: the kind of task, as the Hub names it, such as "text-classification".
+        default_dataset: what `--dataset auto` stands for.
+        description: how its models are used, compared and shown.
+        Options: the options of its recipe.
+        column: the column of the corpus that is tokenized.
+        train_tokenizer: makes the tokenizer of a new model; `smallest_input` is an input to try its options on.
+        config_fields: fields of the configuration that the task decides.
+        rows: encoded examples by split, for the loop; train may be a `Stream`.
+        seconds_before: seconds of training spent before the loop (on word vectors, say).
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    default_dataset: ClassVar[str]
+    description: ClassVar[Description]
+    Options: ClassVar[type[Options]] = Options
+    column: ClassVar[str] = "text"
+    train_tokenizer: ClassVar[Callable[..., PreTrainedTokenizerBase]]
+    smallest_input: ClassVar[Any] = "word"
+    config_fields: ClassVar[dict[str, Any]] = {}
+
+    rows: dict[str, Dataset | Stream]
+    seconds_before: float = 0.0
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        config: PreTrainedConfig | None = None,
+        max_length: int | None = None,
+    ):
+        """`max_length` truncates texts; without tokenizer and config, only what a saved folder answers can be read."""
+        self.corpus, self.labels = corpus, corpus.labels
+        self.tokenizer, self.config, self.max_length = tokenizer, config, max_length
+
+    # ---- where examples come from, and what a new model is made of ----
+
+    @classmethod
+    def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
+        """The corpus that `dataset` names, in memory."""
+        raise NotImplementedError
+
+    @classmethod
+    def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
+        """The same with a training split that is read lazily, `most` examples of it."""
+        raise NotImplementedError(f"{cls.__name__} has no lazy reading: leave out streaming.")
+
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """Refuses options that do not fit each other, with a `RecipeError`, before any work."""
+
+    @classmethod
+    def tokenizer_options(cls, options: Options, vectors: WordVectors | str | None) -> dict[str, Any]:
+        """Arguments of `train_tokenizer` that follow from other options; the user's own win."""
+        return {}
+
+    # ---- for the loop ----
+
+    def encode(self, columns: dict[str, list]) -> dict[str, list]:
+        """Columns of the corpus -> `input_ids`, `length` and whatever `collate` and `predict` need."""
+        raise NotImplementedError
+
+    def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
+        """Columns of encoded examples -> a batch for the model, `labels` included, on the CPU."""
+        raise NotImplementedError
+
+    def predict(self, model: PreTrainedModel, batch: dict[str, Tensor], columns: dict[str, list]):
+        """Reads a batch: the mean loss over its labels, and for each example what `metrics` takes as a prediction."""
+        raise NotImplementedError
+
+    def references(self, examples: Dataset) -> list:
+        """What `metrics` takes as the right answers to examples of the corpus."""
+        raise NotImplementedError
+
+    def metrics(self, predictions: list, references: list) -> dict[str, Any]:
+        """Named numbers; a dict among them holds details."""
+        raise NotImplementedError
+
+    def remarks(self) -> dict[str, dict[str, int]]:
+        """What to know of the encoded examples, counted by split, for results.json and, where not zero, the user."""
+        return {}
+
+    # ---- for what is served ----
+
+    def text(self, example: dict[str, Any]) -> str:
+        """An example as its author wrote it."""
+        return example["text"]
+
+    def counts(self, example: dict[str, Any]) -> dict[str, int]:
+        """How much of everything that is counted per second an example has."""
+        return {"texts": 1}
+
+    #: Arguments under which the pipeline answers with all that a prediction holds.
+    parity_options: ClassVar[dict[str, Any]] = {}
+
+    def read_answer(self, answer: Any, example: dict[str, Any]) -> Any:
+        """The pipeline's answer to an example's text as a prediction."""
+        raise NotImplementedError
+
+    def gap(self, served: Any, measured: Any) -> float:
+        """The largest distance between the probabilities of two predictions; infinite where they differ otherwise."""
+        raise NotImplementedError
+
+    def probe(self, folder: Path) -> list[Probe]:
+        """What a saved folder does with texts unlike those of the data set, for results.json and the card."""
+        return []
+
+    @classmethod
+    def record(cls) -> dict[str, Any]:
+        """What results.json says of the task: its name, its kind and its description."""
+        return {"task": cls.name, "kind": cls.kind, "description": asdict(cls.description)}
