@@ -1,9 +1,15 @@
-"""What stops a recipe: every error that its user can do something about."""
+"""Errors that the user can act on: every message says what is wrong, with the value, and what to do."""
 
 
 class RecipeError(ValueError):
-    """What stops a recipe, as early as it can be seen: a paragraph that says what is wrong and what to do."""
+    """A run cannot start or continue; raised as early as the cause can be seen."""
 
 
 class DataError(RecipeError):
-    """The data cannot be used as it is. The message says what is wrong, and what to do."""
+    """The data cannot be used as it is."""
+
+
+def brief(error: Exception) -> str:
+    """A library's error in one line, to be quoted in a message of ours."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}{' ...' if len(text) > 200 else ''}"

@@ -1,0 +1,29 @@
+"""The data sets that recipes know by name, read from catalog.json."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Known(NamedTuple):
+    """A data set that recipes know by name.
+
+    hub: its id on the Hub, and `revision` the branch that is read there (None: the default branch).
+    language: an ISO 639-1 code, for the model card.
+    labels: the names of the classes, where copies are in use whose rows carry numbers only; else None.
+    about: what it is, with its source and terms of use, for the model card.
+    published: results of others on its test split: `test_rows`, `columns`, `rows`.
+    """
+
+    hub: str
+    revision: str | None
+    language: str
+    labels: list[str] | None
+    about: str
+    published: dict
+
+
+KNOWN = {
+    name: Known(**entry)
+    for name, entry in json.loads(Path(__file__).with_name("catalog.json").read_text(encoding="utf-8")).items()
+}

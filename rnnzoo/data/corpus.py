@@ -1,0 +1,66 @@
+"""A corpus as recipes get it: checked examples in three splits, the training split in memory or read lazily."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset, DatasetDict, concatenate_datasets
+
+from rnnzoo.data.errors import DataError, brief
+
+
+SPLITS = ("train", "validation", "test")
+
+Row = dict[str, Any]
+Pass = Callable[[], Iterator[Row]]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled examples, checked and ready for a recipe.
+
+    name: of a known data set, "made", a folder's name or a Hub id.
+    source: where the examples came from, in words for `results.json`; never an absolute path.
+    labels: the names of the classes, in the order of their numbers.
+    splits: `validation`, `test` and, unless it is read lazily, `train`.
+    read: begins a pass over the training examples; None where `train` is in `splits`.
+    banner: the warning that comes with synthetic data; None for real data.
+    """
+
+    name: str
+    source: str
+    labels: list[str]
+    splits: DatasetDict
+    read: Pass | None = None
+    banner: str | None = None
+
+
+def check_fraction(fraction: float | None) -> None:
+    """Refuse, before any work, a `validation_fraction` that is not between 0 and 1."""
+    if fraction is not None and not 0 < fraction < 1:
+        raise DataError(f"validation_fraction is {fraction}: it must lie between 0 and 1, such as 0.2.")
+
+
+def with_validation(
+    splits: dict[str, Dataset], fraction: float | None, *, seed: int, stratify_by: str | None = None
+) -> DatasetDict:
+    """The three splits: with their own validation split, or with a fifth of train drawn by `seed`.
+
+    With `fraction`, that share of train and validation together is drawn, whether or not there was a validation split;
+    with `stratify_by`, the same share of every class of that column.
+
+    Raises:
+        DataError: there are too few rows.
+    """
+    if fraction is not None or "validation" not in splits:
+        rows = concatenate_datasets([splits[split] for split in ("train", "validation") if split in splits])
+        fraction = fraction or 0.2
+        try:
+            drawn = rows.train_test_split(test_size=fraction, stratify_by_column=stratify_by, seed=seed)
+        except ValueError as error:
+            raise DataError(
+                f"No validation split can be drawn from the {len(rows)} rows of train, {fraction:g} of "
+                f"{'every class' if stratify_by else 'all'} ({brief(error)}). Add a validation split, or more rows."
+            ) from error
+        splits = {**splits, "train": drawn["train"], "validation": drawn["test"]}
+    return DatasetDict({split: splits[split] for split in SPLITS})

@@ -1,0 +1,63 @@
+"""Spans of characters, as annotation tools write entities, to words with IOB2 tags."""
+
+import re
+from typing import Any
+
+from rnnzoo.data.errors import DataError
+
+
+# What Prodigy adds to a span: the same borders, counted in its own tokens.
+_REDUNDANT = {"token_start", "token_end"}
+
+
+def words_and_tags(text: str, spans: list[Any], at: str) -> tuple[list[str], list[str]]:
+    """The words of a text and a tag for each, from the spans of its entities; `at` begins an error.
+
+    A span is `{"start", "end", "label"}` or `[start, end, label]`. Offsets count characters (Unicode code points), and
+    the end is exclusive. A text is split into words at white space, because what is served is words joined by spaces,
+    and at the borders of spans, so that no word lies half within an entity.
+
+    Raises:
+        DataError: a span that cannot be read, is empty or blank, reaches beyond the text, or overlaps another one.
+    """
+    found = sorted(
+        (_span(span, f"{at} has the span {span!r:.100}", text) for span in spans), key=lambda span: span[:2]
+    )
+    for (start, end, _), (following, _, _) in zip(found, found[1:], strict=False):
+        if following < end:
+            raise DataError(
+                f"{at} has spans that overlap, at {start} to {end} and from {following} on: a word can belong to one "
+                "entity only. Keep one of them."
+            )
+    borders = [0, *(border for start, end, _ in found for border in (start, end)), len(text)]
+    labels = [None, *(label for _, _, label in found for label in (label, None))]
+    words, tags = [], []
+    for label, start, end in zip(labels, borders, borders[1:], strict=True):
+        part = re.findall(r"\S+", text[start:end])
+        words += part
+        tags += [f"{'I' if place else 'B'}-{label}" if label else "O" for place in range(len(part))]
+    return words, tags
+
+
+def _span(span: Any, at: str, text: str) -> tuple[int, int, str]:
+    """Start, end and label."""
+    if isinstance(span, dict):
+        if unknown := sorted(span.keys() - {"start", "end", "label"} - _REDUNDANT):
+            raise DataError(f"{at} with the unknown key {unknown[0]!r}. A span has the keys start, end and label.")
+        span = [span.get(key) for key in ("start", "end", "label")]
+    if not isinstance(span, list | tuple) or len(span) != 3 or [type(part) for part in span] != [int, int, str]:
+        raise DataError(
+            f'{at}. A span must be {{"start": 0, "end": 3, "label": "LOC"}} or [0, 3, "LOC"], with offsets as '
+            "integers and the label as a string."
+        )
+    start, end, label = span
+    if not 0 <= start < end <= len(text):
+        raise DataError(
+            f"{at}, but the text has {len(text)} characters. A span is 0 <= start < end <= {len(text)}, in characters "
+            "and not in bytes, with the end exclusive."
+        )
+    if not text[start:end].strip():
+        raise DataError(f"{at}, which covers white space only, {text[start:end]!r:.60}. Correct it, or leave it out.")
+    if not label or label != label.strip():
+        raise DataError(f"{at}, whose label must be a name without spaces around it, such as LOC.")
+    return start, end, label
