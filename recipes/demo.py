@@ -9,7 +9,7 @@ from transformers.utils import logging
 
 import rnnzoo  # noqa: F401  registers the families
 from rnnzoo.data import places
-from rnnzoo.training import resume as checkpoints
+from rnnzoo.training import resume
 from rnnzoo.training.command_line import main
 
 
@@ -20,16 +20,16 @@ REVIEWS = {
 }
 
 
-def demo(argv: list[str] | None = None) -> None:
-    """Trains on the first data that can be reached: $RNNZOO_DATA, the Hub, else the made set."""
-    if data.reachable("imdb"):
+def demo() -> None:
+    """Trains on the first data that can be reached: $RNNZOO_DATA, the Hub, else synthetic data."""
+    if places.reachable("imdb"):
         options = ["--config", "recipes/configs/imdb/book-lstm.yaml"]
     else:
-        print("Neither RNNZOO_DATA nor the Hub has IMDB for this machine; the demo uses the made set instead.")
+        print("Neither RNNZOO_DATA nor the Hub has IMDB for this machine; the demo uses synthetic data instead.")
         options = ["--config", "recipes/configs/imdb/made-lstm.yaml"]
     command = ["accelerate", "launch", "-m", "recipes.imdb", *options, "--output_dir", str(FOLDER)]
     print("$", *command, flush=True)
-    checkpoints.discard(FOLDER)  # of a demo that was cut off
+    resume.discard(FOLDER)  # those of an interrupted demo
     launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", *command[1:]]
     if code := subprocess.run(launcher).returncode:
         sys.exit(code)

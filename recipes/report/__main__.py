@@ -25,7 +25,9 @@ def prefixed(groups: list[list[dict]]) -> dict[str, list[dict]]:
 
 def write(groups: dict[str, list[dict]], folder: Path) -> None:
     """RESULTS.md with a section for each group, and the pictures beside it."""
-    text = "\n".join(f"# {group[0]['dataset']['name']}\n\n{section(group, prefix)}" for prefix, group in groups.items())
+    text = "\n".join(
+        f"# {group[0]['dataset']['name']}\n\n{section(group, prefix)}" for prefix, group in groups.items()
+    )
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     for prefix, group in groups.items():
         draw(group, folder / "pictures", prefix)
@@ -37,7 +39,9 @@ def main(paths: list[str]) -> None:
     """Writes the report of `paths`; without any, what this repository shows."""
     try:
         if paths:
-            write(prefixed(by_data([read(file) for file in files([Path(path) for path in paths])])), Path("runs/report"))
+            write(
+                prefixed(by_data([read(file) for file in files([Path(path) for path in paths])])), Path("runs/report")
+            )
             return
         for path, text in pages().items():
             path.write_text(text, encoding="utf-8")

@@ -59,7 +59,9 @@ def vectors(model: Model) -> str:
 # By the names that a task's description gives. A further trait is a row here.
 TRAITS = {
     "words read": Column("words read", reads),
-    "trained on": Column("trained on", trained_on, "sentences, of the train split or of train and validation together"),
+    "trained on": Column(
+        "trained on", trained_on, "sentences, of the train split or of train and validation together"
+    ),
     "characters": Column("characters", has("character_size"), "whether the characters of a word are read too"),
     "CRF": Column("CRF", has("use_crf"), "whether the best path is decoded"),
     "word vectors": Column("word vectors", vectors, "their initial values"),
@@ -88,7 +90,11 @@ def columns(model: Model) -> list[Column]:
         Column("model", lambda model: model.name),
         Column("kind", lambda model: model.kind),
         *map(trait, task.traits),
-        Column(f"test {task.metric}, mean (from, to)", score, f"{task.metric_meaning}; mean over the seeds, lowest, highest"),
+        Column(
+            f"test {task.metric}, mean (from, to)",
+            score,
+            f"{task.metric_meaning}; mean over the seeds, lowest, highest",
+        ),
         Column("seeds", lambda model: ", ".join(str(run["seed"]) for run in model.runs)),
         Column("parameters", lambda model: " to ".join(f"{size:,}" for size in model.parameters)),
         Column("MB in fp32", lambda model: f"{model.megabytes:.1f}", "the parameters, without the vocabulary"),
@@ -104,7 +110,9 @@ def columns(model: Model) -> list[Column]:
 
 def grid(columns: list[Column], found: list[Model]) -> str:
     """A table in Markdown with one model per row."""
-    return markdown([column.heading for column in columns], [[column.cell(model) for column in columns] for model in found])
+    return markdown(
+        [column.heading for column in columns], [[column.cell(model) for column in columns] for model in found]
+    )
 
 
 def markdown(heading: list[str], rows: list[list[str]]) -> str:

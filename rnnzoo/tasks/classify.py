@@ -31,7 +31,6 @@ class Classify(Task):
         selects="accuracy",
         truncate_in_call=True,
         traits=("words read",),
-        remark="The seconds of TF-IDF are those of all strengths that were tried.",
     )
     train_tokenizer = staticmethod(rnnzoo.train_tokenizer)
     config_fields: ClassVar = {"problem_type": "single_label_classification"}

@@ -43,10 +43,6 @@ class Tag(Task):
         rate="words",
         timed_examples=512,  # reviews are ten times as long as sentences; a dozen taggers take two minutes
         traits=("trained on", "characters", "CRF", "word vectors"),
-        remark=(
-            "Published, not run here: spaCy's en_core_web_lg does 10,014 words/s on a CPU of theirs, on 10,000 "
-            "comments of Reddit, tagging and parsing included (https://spacy.io/usage/facts-figures)."
-        ),
     )
     column = "tokens"
     train_tokenizer = staticmethod(rnnzoo.train_tagger_tokenizer)

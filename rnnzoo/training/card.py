@@ -97,7 +97,9 @@ def training_data(results: dict[str, Any], about: str) -> str:
     """What it was trained on, and what that may be used for."""
     dataset, fraction = results["dataset"], results["config"].get("validation_fraction")
     splits = ", ".join(f"{split} {size:,}" for split, size in dataset["splits"].items())
-    held_out = f" Validation is {fraction:.0%} of the data's own train and validation splits together." if fraction else ""
+    held_out = (
+        f" Validation is {fraction:.0%} of the data's own train and validation splits together." if fraction else ""
+    )
     return f"{about}\n\n" * bool(about) + f"Source: {dataset['source']}. Examples: {splits}.{held_out}"
 
 

@@ -52,7 +52,10 @@ def parse(options: type[T], argv: list[str] | None = None, *, about: str = "", m
 
 def _help(options: type, about: str, more: Iterable[Flag]) -> None:
     """Prints the help and exits."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    usage = "[--config FILE] [--OPTION VALUE ...]"
+    parser = argparse.ArgumentParser(
+        usage=usage, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
     fields = []
     for field in dataclasses.fields(options):

@@ -36,7 +36,9 @@ class Plan:
                 f"A batch of {smallest} examples cannot be split among {processes} processes with "
                 f"{options.gradient_accumulation_steps} micro-batches each: raise batch_size."
             )
-        return cls(steps, min(options.num_train_epochs * steps, options.max_train_steps or options.num_train_epochs * steps))
+        return cls(
+            steps, min(options.num_train_epochs * steps, options.max_train_steps or options.num_train_epochs * steps)
+        )
 
 
 def adamw(model: nn.Module, plan: Plan, options: Options) -> tuple[torch.optim.AdamW, LRScheduler]:

@@ -2,9 +2,9 @@
 
 import dataclasses
 import json
+import math
 import os
 import random
-import math
 import shutil
 import time
 from pathlib import Path
@@ -154,7 +154,9 @@ def _shard(tensor: Tensor, own: Tensor | None) -> Tensor:
     """This process's shard of a tensor, if its own counterpart is sharded."""
     if not isinstance(own, DTensor):
         return tensor
-    return distribute_tensor(tensor, own.device_mesh, own.placements, src_data_rank=None)  # all processes have read the same
+    return distribute_tensor(
+        tensor, own.device_mesh, own.placements, src_data_rank=None
+    )  # all processes have read the same
 
 
 def _generators(device: torch.device) -> dict[str, Any]:
