@@ -28,7 +28,6 @@ class Classify(Task):
         example="A film that I will not forget.",
         metric="accuracy",
         metric_meaning="share of the texts with the right label",
-        selects="accuracy",
         truncate_in_call=True,
         traits=("words read",),
     )

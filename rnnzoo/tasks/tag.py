@@ -37,7 +37,6 @@ class Tag(Task):
         example="Ada Lovelace lived in London.",
         metric="f1",
         metric_meaning="of complete entities, correct if type, first and last word are, as conlleval counts",
-        selects="f1",
         unit="sentence",
         answer="entities",
         rate="words",
@@ -64,7 +63,7 @@ class Tag(Task):
         if given is not None and bool(given) != bool(size):
             raise RecipeError(
                 f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give characters "
-                "exactly if the model reads them. Leave word_length out, or set both."
+                "if, and only if, the model reads them. Leave word_length out, or set both."
             )
 
     @classmethod
@@ -114,7 +113,7 @@ class Tag(Task):
         return {**batch, "labels": labels}
 
     def predict(self, model, batch, columns):
-        """Each word's tag is that of its first sub-token; a word that is not read is outside of all entities, tag 0."""
+        """A word has the tag of its first sub-token; one that is not read is outside of all entities, tag 0."""
         outputs = model(**batch)
         probabilities, tags = (part.tolist() for part in outputs.logits.float().softmax(-1).max(-1))
         return outputs.loss, [

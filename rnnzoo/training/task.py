@@ -27,8 +27,8 @@ class Description:
         auto_class: name of the Auto class.
         model: what a model is called in a sentence, such as "text classifier"; `verb` is what it does.
         example: a text to try it on.
-        metric: compares models on test; `metric_meaning` says what it counts.
-        selects: the metric on validation that selects the best epoch; larger is better.
+        metric: compares models on test, larger is better; `metric_meaning` says what it counts.
+        selects: the metric on validation that selects the best epoch, larger is better; by default the same.
         unit: what is answered at a time; `answer` is what comes out.
         rate: what is counted per second, one of the keys of `Task.counts`.
         timed_examples: how many test examples latency is measured on.
@@ -39,12 +39,12 @@ class Description:
 
     pipeline: str
     auto_class: str
-    model: str
-    verb: str
     example: str
     metric: str
     metric_meaning: str
-    selects: str
+    selects: str = ""
+    model: str = "model"
+    verb: str = "predict"
     unit: str = "text"
     answer: str = "label"
     rate: str = "texts"
@@ -53,6 +53,9 @@ class Description:
     truncate_in_call: bool = False
     traits: tuple[str, ...] = ()
     remark: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "selects", self.selects or self.metric)
 
     @classmethod
     def of(cls, results: dict[str, Any]) -> "Description":
@@ -70,7 +73,7 @@ class Task:
     Attributes:
         name: what results.json, the configurations' folder and the recipe are called.
         kind: the kind of task, as the Hub names it, such as "text-classification".
-        default_dataset: what `--dataset auto` stands for.
+        default_dataset: the known data set that `--dataset auto` stands for, if any.
         description: how its models are used, compared and shown.
         Options: the options of its recipe.
         column: the column of the corpus that is tokenized.
@@ -82,7 +85,7 @@ class Task:
 
     name: ClassVar[str]
     kind: ClassVar[str]
-    default_dataset: ClassVar[str]
+    default_dataset: ClassVar[str] = ""
     description: ClassVar[Description]
     Options: ClassVar[type[Options]] = Options
     column: ClassVar[str] = "text"
@@ -161,8 +164,8 @@ class Task:
         """How much of everything that is counted per second an example has."""
         return {"texts": 1}
 
-    #: Arguments under which the pipeline answers with all that a prediction holds.
-    parity_options: ClassVar[dict[str, Any]] = {}
+    #: Arguments under which the pipeline answers with all that a prediction holds; None: those that users give.
+    parity_options: ClassVar[dict[str, Any] | None] = None
 
     def read_answer(self, answer: Any, example: dict[str, Any]) -> Any:
         """The pipeline's answer to an example's text as a prediction."""
