@@ -24,8 +24,7 @@ _LAYOUT = Layout(
         "like aclImdb with train/pos, train/neg, test/pos and test/neg."
     ),
 )
-# Short class names that are written out, so that a model has the same labels whatever copy of IMDB it learned from.
-_WRITTEN_OUT = {"neg": "negative", "pos": "positive"}
+_ALIASES = {alias: label for known in KNOWN.values() for alias, label in known.aliases.items()}
 _CHUNK = 10_000  # rows that become a chunk of a table
 
 
@@ -103,7 +102,7 @@ def _open(name: str, dataset: str, *, lazy: bool) -> tuple[Place, dict[str, Spli
 
 
 def _own_names(splits: Iterable[Split], source: str) -> tuple[str, ...] | None:
-    """The class names that the splits store, if they do, neg and pos written out.
+    """The class names that the splits store, if they do, in the words of the catalog.
 
     Raises:
         DataError: they store different ones.
@@ -115,7 +114,7 @@ def _own_names(splits: Iterable[Split], source: str) -> tuple[str, ...] | None:
             f"The splits ({source}) name their classes differently: {' and '.join(map(str, sorted(found)))}. "
             "A number must mean the same class everywhere: write the files with one ClassLabel."
         )
-    return tuple(_WRITTEN_OUT.get(name, name) for name in found.pop()) if found else None
+    return tuple(_ALIASES.get(name, name) for name in found.pop()) if found else None
 
 
 def _examples(split: Split, names: Sequence[str] | None) -> Iterator[Row]:
