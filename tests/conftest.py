@@ -130,6 +130,14 @@ def tokenizer():
     return train_tokenizer(TEXTS, vocab_size=SMALL["vocab_size"])
 
 
+@pytest.fixture
+def served_here(monkeypatch):
+    """Recipes compare with a pipeline in this process: a new one takes seconds."""
+    from tests.support.recipes import answered_here
+
+    monkeypatch.setattr("rnnzoo.training.parity.answers", answered_here)
+
+
 def pytest_configure(config):
     """What is not marked gpu is for a CPU, also where there is a GPU, which accelerate and pipeline() would take."""
     if "not gpu" in config.option.markexpr:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from rnnzoo.training.loop import device_name, git_commit
+from rnnzoo.training.provenance import device_name, git_commit
 
 
 COMMIT = git_commit()  # now: a line written makes the tree differ from it

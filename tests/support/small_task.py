@@ -1,6 +1,6 @@
 """A small tagging task for the training loop, and the runs of it that one process and several must agree on.
 
-Run as a script by a launcher, it does these runs and writes what came of them: see test_distributed.py.
+Run as a script by a launcher, this file does those runs and saves their outcome: see test_distributed.py.
 """
 
 import random
@@ -9,42 +9,43 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
 
 import torch
-from accelerate.state import AcceleratorState, GradientState
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from rnnzoo import LSTMConfig, LSTMForTokenClassification, LSTMModel
+from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.streams import Stream
-from rnnzoo.training.loop import Task, TrainingOptions, start, train
+from rnnzoo.training.launch import start
+from rnnzoo.training.loop import train
+from rnnzoo.training.options import Options, option
+from rnnzoo.training.task import Description, Task
+from tests.support.recipes import fresh_accelerator
 
 
 WORDS, TAGS = 30, 3
-SIZES = {"train": 53, "validation": 11, "test": 13}  # no multiple of a batch, of a pass, of a process
-FIRST = {"train": 0, "validation": 1000, "test": 2000}  # numbers tell rows of all splits apart
+SIZES = {"train": 53, "validation": 11, "test": 13}  # multiples of no batch, micro-batch or number of processes
+FIRST = {"train": 0, "validation": 1000, "test": 2000}  # numbers tell the examples of all splits apart
 STEPS_PER_EPOCH = 7
 
 
 @dataclass
-class SmallOptions(TrainingOptions):
-    """The settings of all runs here."""
-
-    task: ClassVar[str] = "small"
+class SmallOptions(Options):
+    """The options of all runs here."""
 
     batch_size: int = 8
-    eval_batch_size: int = 4
+    eval_batch_size: int = option(4, "", decides=False)
     num_train_epochs: int = 3
     learning_rate: float = 0.01
-    num_threads: int | None = 1
+    num_threads: int | None = option(1, "", decides=False)
 
 
 # Runs that must give the same weights on one process and on several.
 RUNS = {
     "plain": {},
-    "with a CRF": {"crf": True, "eval_batch_size": 1},  # not all processes have something to evaluate
+    "with a CRF": {"crf": True, "eval_batch_size": 1},  # some processes have nothing to evaluate
     "accumulated, on a schedule": {
         "gradient_accumulation_steps": 2,
         "lr_scheduler_type": "linear",
@@ -53,12 +54,12 @@ RUNS = {
     "clipped": {"max_grad_norm": 0.05},
     "against an adversary": {"adversarial_epsilon": 0.1, "gradient_accumulation_steps": 2},
 }
-# Of those that are interrupted.
+# The options of runs that are interrupted.
 SETTINGS = {"dropout": 0.5, "checkpointing_steps": 3}
 
 
 class Tagger(nn.Module):
-    """A tag for every word; the loss is the mean over the tags that count, as in transformers."""
+    """A tag for every word; the loss is the mean over the labels that are not -100, as in transformers."""
 
     def __init__(self, dropout: float = 0.0):
         super().__init__()
@@ -76,8 +77,8 @@ class Tagger(nn.Module):
         return TokenClassifierOutput(loss=loss, logits=logits)
 
 
-def rows(split: str, labelled: float = 1.0) -> Dataset:
-    """Rows of unequal length with very unequal numbers of tags that count; the share `labelled` has any."""
+def examples(split: str, labelled: float = 1.0) -> Dataset:
+    """Examples of unequal length with very unequal numbers of labels; only the fraction `labelled` has any."""
     rng = random.Random(split)
     ids = [[rng.randrange(1, WORDS) for _ in range(rng.randint(1, 12))] for _ in range(SIZES[split])]
     labels = []
@@ -89,43 +90,56 @@ def rows(split: str, labelled: float = 1.0) -> Dataset:
 
 
 class Stopped(BaseException):
-    """A run that ends like a power cut: at once, with nothing tidied up."""
+    """The end of a run as by a power cut: at once, with nothing tidied up."""
 
 
 class SmallTask(Task):
-    """The task, which notes the rows of every collated pass in `seen`, and can stop before a pass of training."""
+    """Tagging of random words. Records the examples of every micro-batch in `seen`.
+
+    Args:
+        stop_at: end the run before this micro-batch of training.
+        scores: what validation gives, epoch by epoch, in place of the real score.
+        labelled: the fraction of examples with labels.
+        streamed: read the training split lazily.
+    """
+
+    name = "small"
+    kind = "token-classification"
+    default_dataset = "small"
+    description = Description(
+        pipeline="token-classification",
+        auto_class="AutoModelForTokenClassification",
+        model="tagger",
+        verb="tag",
+        example="word",
+        metric="score",
+        metric_meaning="share of the labels that are right",
+        selects="score",
+    )
+    Options = SmallOptions
 
     def __init__(self, stop_at: int | None = None, scores=None, labelled: float = 1.0, streamed: bool = False):
         self.seen: list[list[int]] = []
         self.stop_at = stop_at
         self.scores = iter(scores) if scores else None
-        splits = {split: rows(split, labelled) for split in SIZES}
+        splits = {split: examples(split, labelled) for split in SIZES}
+        super().__init__(Corpus("small", "tests", [str(tag) for tag in range(TAGS)], DatasetDict(splits)))
+        self.rows = splits
         if streamed:
             # Of two files, one of them far smaller, as a data set of the Hub may have them.
             shards = [
                 splits["train"].select(part).to_iterable_dataset() for part in (range(4), range(4, SIZES["train"]))
             ]
             read = partial(iter, concatenate_datasets(shards))
-            splits["train"] = Stream(read, SIZES["train"], lambda columns: columns, column="input_ids")
-        super().__init__(
-            name="small",
-            dataset={"name": "small", "source": "tests", "splits": SIZES},
-            rows=splits,
-            collate=self._collate,
-            read=self._read,
-            metrics=self._metrics,
-            best="score",
-            serve=lambda folder, predictions: {},
-            probe=lambda folder: [],
-        )
+            self.rows["train"] = Stream(read, SIZES["train"], lambda columns: columns, column="input_ids")
 
-    def passes(self, split: str = "train") -> list[list[int]]:
-        """The passes over a split, in the order in which they came."""
+    def micro_batches(self, split: str = "train") -> list[list[int]]:
+        """The micro-batches of a split, in the order in which they came."""
         return [numbers for numbers in self.seen if FIRST[split] <= numbers[0] < FIRST[split] + 1000]
 
-    def _collate(self, columns):
+    def collate(self, columns):
         if self.stop_at is not None and columns["number"][0] < FIRST["validation"]:
-            if len(self.passes()) == self.stop_at:
+            if len(self.micro_batches()) == self.stop_at:
                 raise Stopped
         self.seen.append(columns["number"])
 
@@ -136,26 +150,24 @@ class SmallTask(Task):
         ids = padded("input_ids", 0)
         return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": padded("labels", -100)}
 
-    def _read(self, outputs, columns):
-        pairs = zip(outputs.logits.argmax(-1).tolist(), columns["labels"], strict=True)
-        counted = [[pair for pair in zip(found, right, strict=False) if pair[1] != -100] for found, right in pairs]
-        return [([found for found, _ in row], [right for _, right in row]) for row in counted]
+    def predict(self, model, batch, columns):
+        outputs = model(**batch)
+        tags = outputs.logits.argmax(-1).tolist()
+        return outputs.loss, [row[:length] for row, length in zip(tags, columns["length"], strict=True)]
 
-    def _metrics(self, predictions, references):
+    def references(self, examples):
+        return examples["labels"][:]
+
+    def metrics(self, predictions, references):
         if self.scores:
             return {"score": next(self.scores)}
         pairs = [pair for row in zip(predictions, references, strict=True) for pair in zip(*row, strict=True)]
-        return {"score": sum(a == b for a, b in pairs) / len(pairs)}
-
-
-def fresh_accelerator() -> None:
-    """Lets the next run of this process choose its own settings; accelerate keeps those of the first one."""
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
+        counted = [found == right for found, right in pairs if right != -100]
+        return {"score": sum(counted) / len(counted)}
 
 
 def crf_tagger() -> LSTMForTokenClassification:
-    """The zoo's own, with a CRF."""
+    """The zoo's own tagger, with a CRF."""
     sizes = {"vocab_size": WORDS, "embedding_size": 6, "hidden_size": 5, "num_labels": TAGS}
     return LSTMForTokenClassification(LSTMConfig(**sizes, bidirectional=True, use_crf=True))
 
@@ -163,7 +175,7 @@ def crf_tagger() -> LSTMForTokenClassification:
 def trained(
     folder, task: SmallTask | None = None, dropout: float = 0.0, crf: bool = False, **options
 ) -> SimpleNamespace:
-    """Trains on the task; what came of it can be compared and saved."""
+    """Trains on the task; the outcome can be compared and saved."""
     fresh_accelerator()
     task = task or SmallTask()
     options = SmallOptions(output_dir=str(folder), **options)
@@ -171,7 +183,7 @@ def trained(
     model = crf_tagger() if crf else Tagger(dropout)
     dtypes, drawn = set(), []
 
-    # A hook, because it goes with the copy that is trained where weights are shared out.
+    # A hook, because the copy that is trained where weights are sharded has it too.
     def note(classifier, inputs, logits):
         dtypes.add(logits.dtype)
         if classifier.training:
@@ -186,7 +198,7 @@ def trained(
         best_epoch=progress.best_epoch,
         step=progress.step,
         seconds=progress.seconds,
-        passes=task.passes(),
+        micro_batches=task.micro_batches(),
         world_size=accelerator.num_processes,
         distributed_type=accelerator.distributed_type.value,
         dtypes=dtypes,
@@ -198,7 +210,7 @@ def trained(
 def compared(folder, name: str) -> SimpleNamespace:
     """One of the RUNS, in double precision.
 
-    Adam takes whole steps also where a gradient is next to nothing, and in fp32 makes its rounding as large as 4e-5.
+    Adam normalises gradients: where one is almost zero, its rounding error in fp32 becomes as large as 4e-5.
     """
     torch.set_default_dtype(torch.float64)
     try:
@@ -208,12 +220,12 @@ def compared(folder, name: str) -> SimpleNamespace:
 
 
 def stopped_and_resumed(folder, stop_at: int, streamed: bool = False, **settings) -> SimpleNamespace:
-    """Like `trained`, but the run is cut off before a pass, and another goes on from its newest checkpoint."""
+    """Like `trained`, but the run ends before a micro-batch, and another resumes from its newest checkpoint."""
     try:
         trained(folder, SmallTask(stop_at=stop_at, streamed=streamed), **settings)
     except Stopped:
         return trained(folder, SmallTask(streamed=streamed), resume=True, **settings)
-    raise AssertionError(f"the run was over before pass {stop_at}")
+    raise AssertionError(f"the run was over before micro-batch {stop_at}")
 
 
 def gap(a: SimpleNamespace, b: SimpleNamespace) -> float:
@@ -222,7 +234,7 @@ def gap(a: SimpleNamespace, b: SimpleNamespace) -> float:
 
 
 def main(folder: Path) -> None:
-    """What every one of the launched processes does."""
+    """What each of the launched processes does."""
     found = {name: compared(folder / name, name) for name in RUNS}
     found["dropped"] = trained(folder / "dropped", max_train_steps=1, dropout=0.5)
     found["uninterrupted"] = trained(folder / "uninterrupted", **SETTINGS)
