@@ -11,7 +11,6 @@ from datasets import Dataset
 
 import rnnzoo
 from rnnzoo.data import sentences
-from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
 from rnnzoo.training import probes
@@ -44,17 +43,10 @@ class Tag(Task):
         traits=("trained on", "characters", "CRF", "word vectors"),
     )
     column = "tokens"
+    corpora = sentences
     train_tokenizer = staticmethod(rnnzoo.train_tagger_tokenizer)
     smallest_input: ClassVar = ["word"]
     parity_options: ClassVar = {"ignore_labels": []}
-
-    @classmethod
-    def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
-        return sentences.load(cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction)
-
-    @classmethod
-    def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
-        return sentences.stream(cls.default_dataset, dataset, seed=seed, most=most)
 
     @classmethod
     def check(cls, options: Options) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 from datasets import Dataset
@@ -76,6 +77,7 @@ class Task:
         default_dataset: the known data set that `--dataset auto` stands for, if any.
         description: how its models are used, compared and shown.
         Options: the options of its recipe.
+        corpora: the module whose `load` and `stream` read its data, such as rnnzoo.data.texts.
         column: the column of the corpus that is tokenized.
         train_tokenizer: makes the tokenizer of a new model; `smallest_input` is an input to try its options on.
         config_fields: fields of the configuration that the task decides.
@@ -88,6 +90,7 @@ class Task:
     default_dataset: ClassVar[str] = ""
     description: ClassVar[Description]
     Options: ClassVar[type[Options]] = Options
+    corpora: ClassVar[ModuleType]
     column: ClassVar[str] = "text"
     train_tokenizer: ClassVar[Callable[..., PreTrainedTokenizerBase]]
     smallest_input: ClassVar[Any] = "word"
@@ -112,12 +115,12 @@ class Task:
     @classmethod
     def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
         """The corpus that `dataset` names, in memory."""
-        raise NotImplementedError
+        return cls.corpora.load(cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction)
 
     @classmethod
     def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
         """The same with a training split that is read lazily, `most` examples of it."""
-        raise NotImplementedError(f"{cls.__name__} has no lazy reading: leave out streaming.")
+        return cls.corpora.stream(cls.default_dataset, dataset, seed=seed, most=most)
 
     @classmethod
     def check(cls, options: Options) -> None:
