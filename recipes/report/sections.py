@@ -156,8 +156,8 @@ def headline(results: list[dict]) -> str:
 
     said, timed = "; ".join(map(cost, (ours, *best.values()))), ours.runs[0]["latency"]
     return (
-        f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. Latency is that of `pipeline()` on raw "
-        f"text, {timed['num_threads']} threads on {timed['device']}; sizes are in fp32.\n"
+        f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. Latency is that of `pipeline()` on "
+        f"raw text, {timed['num_threads']} threads on {timed['device']}; sizes are in fp32.\n"
     )
 
 

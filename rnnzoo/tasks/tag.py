@@ -54,8 +54,8 @@ class Tag(Task):
         given, size = options.tokenizer.get("word_length"), options.model.get("character_size", 0)
         if given is not None and bool(given) != bool(size):
             raise RecipeError(
-                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give characters "
-                "if, and only if, the model reads them. Leave word_length out, or set both."
+                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give "
+                "characters if, and only if, the model reads them. Leave word_length out, or set both."
             )
 
     @classmethod
