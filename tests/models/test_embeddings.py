@@ -220,10 +220,9 @@ def test_a_binary_file_may_not_end_within_a_row(path):
 
 
 @pytest.mark.parametrize("head", ["0 5", "-3 5", "9 0", "9 -5", "9 1000000000", f"9 {10**25}", f"{10**12} {10**12}"])
-@pytest.mark.parametrize("body", [text(), binary()[len(header()) :]], ids=["text", "binary"])
 @pytest.mark.parametrize("packed", [bytes, gzip.compress], ids=["plain", "gzipped"])
-def test_absurd_headers(path, head, body, packed):
-    refused(path, packed(f"{head}\n".encode() + body), f"begins with the header '{head}', but cannot hold that")
+def test_impossible_headers_are_refused(path, head, packed):
+    refused(path, packed(f"{head}\n".encode() + text()), f"begins with the header '{head}', but cannot hold that")
 
 
 @pytest.mark.parametrize("body", [text(), binary()[len(header()) :]], ids=["text", "binary"])
