@@ -69,8 +69,8 @@ def test_weights_are_stored_in_half_and_computed_with_in_fp32(name):
     assert AutoModel.from_pretrained(FOLDERS[name]).dtype == torch.float32
     if run["task"] == "imdb":
         half = run["metrics"]["validation"]["accuracy"]
-        whole = run["history"][run["best_epoch"] - 1]["validation"]["accuracy"]
-        assert abs(half - whole) <= 0.0004, "of 5,000 rows two"
+        full = run["history"][run["best_epoch"] - 1]["validation"]["accuracy"]
+        assert abs(half - full) <= 0.0004, "two of 5,000 rows"
 
 
 # ---- the list ----
@@ -182,7 +182,7 @@ def test_the_lines_of_the_cards_run(tmp_path, monkeypatch):
     assert {name: said(text) for name, text in remote.items()} == {name: said(text) for name, text in printed.items()}
 
 
-# ---- what the cards say of the whole test split ----
+# ---- the scores that cards report for the test split ----
 
 
 @pytest.mark.realdata
