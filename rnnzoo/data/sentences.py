@@ -49,7 +49,7 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
     and validation together; drawn by `seed`. Local files are read again every time.
 
     Raises:
-        RecipeError: there is no such data set, or a tagger cannot be trained on it.
+        DataError: there is no such data set, or a tagger cannot be trained on it.
     """
     check_fraction(validation_fraction)
     if dataset == "made":
@@ -79,7 +79,7 @@ def stream(name: str, dataset: str = "auto", *, seed: int, most: int | None = No
     no validation split, one sentence in twenty of the first 100,000 of train is held out, drawn by `seed`.
 
     Raises:
-        RecipeError: there is no such data set, or a tagger cannot be trained on it. Files that change during the run
+        DataError: there is no such data set, or a tagger cannot be trained on it. Files that change during the run
             are noticed when they are read.
     """
     if dataset == "made":

@@ -154,7 +154,7 @@ TAGGED_ROWS = {
     "an unknown tag": (
         odd(TAGGED, ner_tags=["O", "O", "LOC"]),
         (*ALL, *data_files.COLUMN_FILES),
-        f"Word 2 of row 3 {HERE} (both counted from 0) has the tag 'LOC', which is none",
+        f"Word 2 of row 3 {HERE} (both counted from 0) has the tag 'LOC', which is not a tag",
     ),
     "a tag out of place": (
         odd(TAGGED, ner_tags=["O", "O", "I-LOC"]),
