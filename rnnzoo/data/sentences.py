@@ -161,6 +161,11 @@ def _tagged(row: Row, names: Sequence[str] | None, at: str) -> tuple[list[str], 
     for position, (word, tag) in enumerate(zip(words, tags, strict=True)):
         if word is None or not word.strip():
             raise DataError(f"{at} has {word!r} for its word {position}. Leave it out, and its tag with it.")
+        if word != word.strip():
+            raise DataError(
+                f"{at} has {word!r:.60} for its word {position}, with white space around it, which would not survive "
+                "in a text of words joined by spaces. Strip it."
+            )
         if tag is None:
             raise DataError(f"{at} has no tag (null) for its word {position}, {word!r:.60}. Fill it in.")
     return words, _named(tags, names, at)

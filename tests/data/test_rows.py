@@ -146,6 +146,8 @@ TAGGED_ROWS = {
     "a null word": (odd(TAGGED, tokens=["a", None, "b"]), ALL, f"{ROW} has None for its word 1."),
     "an empty word": (odd(TAGGED, tokens=["a", "b", ""]), ALL, f"{ROW} has '' for its word 2."),
     "a blank word": (odd(TAGGED, tokens=[" ", "a", "b"]), ALL, f"{ROW} has ' ' for its word 0."),
+    "a space before a word": (odd(TAGGED, tokens=["a", " b", "c"]), ALL, f"{ROW} has ' b' for its word 1, with white"),
+    "a space after a word": (odd(TAGGED, tokens=["a", "b\xa0", "c"]), ALL, f"{ROW} has 'b\\xa0' for its word 1, with"),
     "a null tag": (
         odd(TAGGED, ner_tags=["O", "B-LOC", None]),
         ALL,
