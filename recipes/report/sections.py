@@ -86,7 +86,7 @@ def served(found: list[Model]) -> str:
     return (
         "\nWhat is measured is what is served: at the end of each run of the loop, pipeline() in a fresh process "
         f"answered {fewest:,} or more of the test texts, one by one and 32 at a time. The largest difference between "
-        f"a probability and its measured value is {gap:.1e} ({name}).\n"
+        f"an output and its measured value is {gap:.1e} ({name}).\n"
     )
 
 

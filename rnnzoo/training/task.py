@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -14,6 +15,12 @@ from rnnzoo.data.streams import Stream
 from rnnzoo.embeddings import WordVectors
 from rnnzoo.training.options import Options
 from rnnzoo.training.probes import Probe
+
+
+PROBABILITIES = """\
+with torch.no_grad():
+    probabilities = model(**batch).logits.softmax(-1)
+print(model.config.id2label, probabilities)"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,7 @@ class Description:
         auto_class: name of the Auto class.
         model: what a model is called in a sentence, such as "text classifier"; `verb` is what it does.
         example: a text to try it on.
+        snippet: what the card's program in Python does with `tokenizer`, `model` and the example's `batch`.
         metric: compares models on test; `metric_meaning` says what it counts.
         selects: the metric on validation that selects the best epoch; larger is better.
         unit: what is answered at a time; `answer` is what comes out.
@@ -53,6 +61,7 @@ class Description:
     truncate_in_call: bool = False
     traits: tuple[str, ...] = ()
     remark: str = ""
+    snippet: str = PROBABILITIES
 
     @classmethod
     def of(cls, results: dict[str, Any]) -> "Description":
@@ -169,8 +178,8 @@ class Task:
         raise NotImplementedError
 
     def gap(self, served: Any, measured: Any) -> float:
-        """The largest distance between the probabilities of two predictions; infinite where they differ otherwise."""
-        raise NotImplementedError
+        """The largest distance between two predictions: of numbers, or lists of them, unless a task says otherwise."""
+        return float(np.abs(np.subtract(served, measured)).max())  # NaN where one is
 
     def probe(self, folder: Path) -> list[Probe]:
         """What a saved folder does with texts unlike those of the data set, for results.json and the card."""
