@@ -105,7 +105,7 @@ def texts() -> dict[Path, str]:
     return {
         **{folder / "README.md": card_of(run) for folder, run in found.items()},
         ROOT / "rnnzoo" / "zoo.json": json.dumps([row(*pair) for pair in found.items()], indent=2) + "\n",
-        ROOT / "README.md": filled((ROOT / "README.md").read_text(encoding="utf-8"), {"zoo": table(found)}),
+        ROOT / "README.md": filled(ROOT / "README.md", {"zoo": table(found)}),
     }
 
 

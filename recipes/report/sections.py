@@ -150,16 +150,17 @@ def headline(groups: dict[str, list[dict]]) -> str:
     for dataset, results in groups.items():
         best = best_by_kind(models(results)).values()
         for model in sorted(best, key=lambda model: -mean(model.scores)):
-            unit, rate = model.task.unit, model.latency(f"{model.task.rate}_per_second")
+            task, latency = model.task, model.latency("milliseconds")
+            rate = model.latency(f"{task.rate}_per_second")
             rows.append(
                 [
                     dataset,
                     model.name,
                     model.kind,
-                    f"{model.task.metric} {mean(model.scores):.4f}",
+                    f"{task.metric} {mean(model.scores):.4f}",
                     f"{model.megabytes:.1f}",
-                    f"{model.latency('milliseconds'):.1f} per {unit}",
-                    f"{rate:,.0f} {model.task.rate}",
+                    "–" if latency is None else f"{latency:.1f} per {task.unit}",
+                    "–" if rate is None else f"{rate:,.0f} {task.rate}",
                 ]
             )
     return markdown(["data", "model", "kind", "test", "MB in fp32", "ms", "per second"], rows)
