@@ -68,9 +68,8 @@ def comparison(runs: list[dict], run: dict) -> str:
     shown: list[Model] = [model for model in found if model.name in best or same_setting(model.runs[0], run)]
     remarks = "".join(f"; {model.name} is {model.checkpoint}" for model in shown if model.checkpoint)
     return (
-        "## Comparison\n\n"
-        f"This model and the best of each kind by validation, on the same test split{remarks}. All models, and what the "
-        "columns mean, are in `recipes/RESULTS.md` of rnnzoo's repository.\n\n"
+        f"## Comparison\n\nThis model and the best of each kind by validation, on the same test split{remarks}. All "
+        "models, and what the columns mean, are in `recipes/RESULTS.md` of rnnzoo's repository.\n\n"
         f"{grid(columns(shown[0]), shown)}{published(run['dataset'])}"
     )
 

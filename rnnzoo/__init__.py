@@ -1,4 +1,4 @@
-"""rnnzoo: recurrent networks as Hugging Face models. Importing it makes the Auto classes know the four families."""
+"""rnnzoo: recurrent networks as Hugging Face models. Importing it registers its families with the Auto classes."""
 
 from typing import NamedTuple
 
@@ -35,13 +35,13 @@ __version__ = "0.1.0"
 
 
 class Family(NamedTuple):
-    """A configuration and the models that are made from it, by the Auto class that finds each."""
+    """A configuration class and its model classes, by the Auto class that finds each."""
 
     config: type[RecurrentConfig]
     models: dict[type, type[RecurrentPreTrainedModel]]
 
 
-# Adding a family or a head means adding a row or an entry here: registration, checkpoints and tests follow from it.
+# To add a family or a head, add a row or an entry here: registration, checkpoints and tests follow from it.
 FAMILIES = {
     "RNN": Family(
         RNNConfig,
@@ -78,14 +78,14 @@ FAMILIES = {
 }
 
 
-def _register(family: Family):
-    """Makes the Auto classes find a family, and its checkpoints name all of its classes."""
+def register(family: Family):
+    """Makes the Auto classes find a family, and its checkpoints name and carry all of its classes."""
 
     def place(cls):
         return f"{cls.__module__.rsplit('.', 1)[-1]}.{cls.__name__}"
 
     AutoConfig.register(family.config.model_type, family.config)
-    # For folders whose tokenizer says that it is one; classifiers' say that they are not.
+    # For folders whose tokenizer is a CharacterTokenizer; classifiers' tokenizers name a class of transformers.
     AutoTokenizer.register(family.config, tokenizer_class=CharacterTokenizer)
     family.config.register_for_auto_class()
     auto_map = {"AutoConfig": place(family.config)}
@@ -98,7 +98,7 @@ def _register(family: Family):
 
 CharacterTokenizer.register_for_auto_class()
 for _family in FAMILIES.values():
-    _register(_family)
+    register(_family)
 
 
 __all__ = [
@@ -108,6 +108,7 @@ __all__ = [
     "BiRNNForTokenClassification",
     "BiRNNModel",
     "CharacterTokenizer",
+    "Family",
     "GRUConfig",
     "GRUForSequenceClassification",
     "GRUForTokenClassification",
@@ -122,6 +123,7 @@ __all__ = [
     "RNNModel",
     "RecurrentState",
     "list_models",
+    "register",
     "train_tagger_tokenizer",
     "train_tokenizer",
 ]

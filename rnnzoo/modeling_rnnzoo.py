@@ -1,12 +1,12 @@
-"""The models: a recurrent backbone, classifiers of rows and of words, and the four families as rows of data.
+"""The models: a recurrent backbone, sequence and token classifiers, and the four families as rows of data.
 
-Letters: B rows, T tokens, K letters of a word, E width of a word vector, H width of a state, L layers, D directions,
-C classes.
+Shapes: B rows, T tokens, K characters of a word, E features of a word vector, H features of a state, L layers,
+D directions, C classes.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -22,6 +22,7 @@ from .recurrence_rnnzoo import (
     LSTM,
     TANH,
     Cell,
+    PackedRows,
     RaggedRows,
     RecurrentDirection,
     RecurrentLayer,
@@ -30,19 +31,19 @@ from .recurrence_rnnzoo import (
 )
 
 
-# Tokens of a row that are read at once where nothing is learned: longer rows are read in pieces.
-PIECE = 8192
+# Tokens of a row that are read at once in inference; longer rows are read in chunks of so many.
+CHUNK = 8192
 
 
 @dataclass
 class RecurrentState(ModelOutput):
-    """Where a network stands between two words: pass a `final_state` back as `initial_state` to read on.
+    """The state of a network between two words: pass a `final_state` as `initial_state` to continue from it.
 
-    That is for one direction. The backward one starts from the end of what it is given: with two, a part of a text
-    needs the forward states of the part before it and the backward states of the part behind it.
+    That is for one direction. The backward direction starts at the end of its input: with two directions, a part of a
+    text needs the forward states of the part before it and the backward states of the part after it.
 
     Args:
-        h: [B, L·D, H], layer by layer, in a layer forward before backward (torch's order, batch first).
+        h: [B, L·D, H], layer by layer, and in each layer forward before backward (torch's order, batch first).
         c: the same for the memory of an LSTM; None for the other families.
     """
 
@@ -56,7 +57,7 @@ class RecurrentModelOutput(ModelOutput):
 
     Args:
         last_hidden_state: [B, T, D·H], zero where there is padding.
-        pooler_output: one vector a row, made as `config.pooling` says: [B, D·H], or [B, 3·D·H] for `concat`.
+        pooler_output: one vector per row, by `config.pooling`: [B, D·H], or [B, 3·D·H] for `concat`.
         final_state: the state after each row's last real token (backward direction: after its first).
         hidden_states: on request, the word vectors and the output of every layer, L + 1 tensors [B, T, ·].
     """
@@ -69,7 +70,7 @@ class RecurrentModelOutput(ModelOutput):
 
 @dataclass
 class RecurrentClassifierOutput(ModelOutput):
-    """What a sequence classifier returns: `logits` [B, C], `loss` with `labels`, and the backbone's state."""
+    """What a sequence classifier returns: `logits` [B, C], `loss` if there are `labels`, the backbone's states."""
 
     loss: torch.FloatTensor | None = None
     logits: torch.FloatTensor | None = None
@@ -79,16 +80,16 @@ class RecurrentClassifierOutput(ModelOutput):
 
 @dataclass
 class RecurrentTokenClassifierOutput(ModelOutput):
-    """What the token classifier returns; the last three only from a CRF, and only in evaluation.
+    """What a token classifier returns; `emissions`, `tags` and `marginals` only with a CRF, in evaluation.
 
     Args:
-        loss: mean over the labels that count (not -100).
-        logits: [B, T, C]. From a CRF in evaluation: the logarithms of probabilities whose largest belongs to the tag
-            of the best path, see `logits_of_path`.
+        loss: mean over all labels but -100.
+        logits: [B, T, C]. With a CRF, in evaluation: log-probabilities whose argmax is the tag of the best path, see
+            `logits_of_path`.
         final_state: the backbone's.
-        emissions: [B, T, C], the scores of single tags that the CRF starts from.
+        emissions: [B, T, C], the scores of tags that the CRF gets.
         tags: [B, T], the best path, 0 in the padding.
-        marginals: [B, T, C], the probability of each tag given the whole text, zero in the padding.
+        marginals: [B, T, C], the probability of each tag given the complete text, zero in the padding.
     """
 
     loss: torch.FloatTensor | None = None
@@ -101,14 +102,14 @@ class RecurrentTokenClassifierOutput(ModelOutput):
 
 
 def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Drops whole features of each row, [B, T, E] -> [B, T, E]: one mask for all its words (Gal & Ghahramani 2016)."""
+    """Drops features of each row, [B, T, E] -> [B, T, E]: one mask for all its words (Gal & Ghahramani 2016)."""
     if not (p and training):
         return x
     return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p)
 
 
 class CharacterEncoder(nn.Module):
-    """What the letters of a word add to its vector: a convolution over three of them, its maximum (Ma & Hovy 2016)."""
+    """A vector from the characters of a word: convolution of width 3, max over characters (Ma & Hovy 2016)."""
 
     def __init__(self, config: RecurrentConfig):
         super().__init__()
@@ -118,17 +119,17 @@ class CharacterEncoder(nn.Module):
         self.convolution = nn.Conv1d(config.character_embedding_size, config.character_size, kernel_size=3, padding=1)
 
     def forward(self, character_ids: Tensor) -> Tensor:
-        """[B, T, K], 0 after a word's last letter -> [B, T, character_size], zero for a word without letters."""
+        """[B, T, K], 0 after a word's last character -> [B, T, character_size], zero for a word without characters."""
         B, T, K = character_ids.shape
-        letters = character_ids.reshape(B * T, K)
-        y = self.convolution(self.embed_characters(letters).transpose(1, 2))  # [B·T, ·, K]
-        padding = letters == 0
+        characters = character_ids.reshape(B * T, K)
+        y = self.convolution(self.embed_characters(characters).transpose(1, 2))  # [B·T, ·, K]
+        padding = characters == 0
         y = y.masked_fill(padding[:, None], torch.finfo(y.dtype).min).amax(2)
         return y.masked_fill(padding.all(1, keepdim=True), 0).view(B, T, y.shape[1])
 
 
 class Pooler(nn.Module):
-    """One vector a row, from its real tokens only; zero for a row that has none."""
+    """One vector per row, from its real tokens only; zero for a row that has none."""
 
     def __init__(self, config: RecurrentConfig):
         super().__init__()
@@ -145,7 +146,7 @@ class Pooler(nn.Module):
         return getattr(self, self.pooling)(y, h, mask)
 
     def last(self, y, h, mask):
-        """The top layer's states, each at its own end of the row."""
+        """The top layer's final states: forward at the row's last token, backward at its first."""
         return h[:, -self.num_directions :].flatten(1)
 
     def mean(self, y, h, mask):
@@ -162,31 +163,101 @@ class Pooler(nn.Module):
         return y.masked_fill(padding, torch.finfo(y.dtype).min).amax(1).masked_fill(padding.all(1), 0)
 
     def concat(self, y, h, mask):
-        """`last`, `mean` and `max` side by side (Howard & Ruder 2018)."""
+        """`last`, `mean` and `max`, concatenated (Howard & Ruder 2018)."""
         return torch.cat([self.last(y, h, mask), self.mean(y, h, mask), self.max(y, h, mask)], dim=-1)
 
     def attention(self, y, h, mask):
-        """A weighted mean over real tokens, the weights learned."""
+        """A weighted mean over real tokens, with learned weights."""
         scores = self.score(torch.tanh(self.projection(y)))  # [B, T, 1]
         if mask is not None:
             scores = scores.masked_fill(~mask[..., None], torch.finfo(scores.dtype).min)
         return (scores.softmax(1) * y).sum(1)
 
     def weight(self, y: Tensor, mask: Tensor | None) -> Tensor:
-        """What a piece of a row counts in a mean over its pieces, as a logarithm: [B]; -inf without a real token."""
+        """The weight of a chunk in a mean over the chunks of a row, as a logarithm: [B]; -inf without real tokens."""
         attends = self.pooling == "attention"
         scores = self.score(torch.tanh(self.projection(y)))[..., 0] if attends else y.new_zeros(y.shape[:2])
         scores = scores.to(torch.promote_types(y.dtype, torch.float32))
         return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).logsumexp(1)
 
-    def join(self, pieces: Tensor, weights: Tensor, h: Tensor) -> Tensor:
-        """What `forward` gives for rows, from what it gives for their pieces [B, N, width], and weights [B, N]."""
-        last, largest = self.last(pieces, h, None), self.max(pieces, h, weights > -torch.inf)
-        mean = (weights.softmax(1).nan_to_num()[..., None] * pieces).sum(1).to(pieces.dtype)
+    def join(self, chunks: Tensor, weights: Tensor, h: Tensor) -> Tensor:
+        """What `forward` gives for rows, from its results for their chunks, [B, N, width], and `weight`s [B, N]."""
+        last, largest = self.last(chunks, h, None), self.max(chunks, h, weights > -torch.inf)
+        mean = (weights.softmax(1).nan_to_num()[..., None] * chunks).sum(1).to(chunks.dtype)
         if self.pooling == "concat":
             W = last.shape[1]
             return torch.cat([last, mean[:, W : 2 * W], largest[:, 2 * W :]], dim=-1)
         return {"last": last, "max": largest}.get(self.pooling, mean)
+
+
+class Batch(NamedTuple):
+    """Rows of words as the backbone reads them: checked, and of one token at least.
+
+    Attributes:
+        words: [B, T] ids, or [B, T, E] vectors.
+        characters: [B, T, K] ids of each word's characters, or None.
+        rows: which tokens are real.
+    """
+
+    words: Tensor
+    characters: Tensor | None
+    rows: Rows
+
+    @classmethod
+    def checked(
+        cls,
+        config: RecurrentConfig,
+        input_ids: Tensor | None,
+        inputs_embeds: Tensor | None,
+        attention_mask: Tensor | None,
+        character_ids: Tensor | None,
+        window: int | None = None,
+    ) -> "Batch":
+        """From a model's arguments; with a window, the last `window` real tokens of each row, [B, min(T, window)].
+
+        Raises:
+            ValueError: saying which argument does not fit, its shape, and what it should be.
+        """
+        check_inputs(config, input_ids, inputs_embeds, attention_mask, character_ids)
+        words = input_ids if inputs_embeds is None else inputs_embeds
+        real = None if attention_mask is None else attention_mask.bool()
+        B, T, *E = words.shape
+        if T == 0:
+            # A row without a token, which is what `pipeline("")` sends, becomes a row of padding. Its empty list of
+            # ids arrives as floats.
+            words = words.new_zeros(B, 1, *E, dtype=torch.long if inputs_embeds is None else words.dtype)
+            real = words.new_zeros(B, 1, dtype=torch.bool)
+            character_ids = None if character_ids is None else words.new_zeros(B, 1, 1, dtype=torch.long)
+        batch = cls(words, character_ids, Rows())
+        if window is not None:
+            return batch._last(window, real)
+        return batch if real is None else batch._replace(rows=RaggedRows(real))
+
+    def _last(self, window: int, real: Tensor | None) -> "Batch":
+        """The last `window` real tokens of each row, packed."""
+        if is_exporting():
+            # The example would decide which of T and window is smaller; with padding in front it is always window.
+            real = self.words.new_ones(self.words.shape[:2], dtype=torch.bool) if real is None else real
+            real = torch.cat([real.new_zeros(real.shape[0], window), real], dim=1)
+            self = self._each(lambda x: torch.cat([x.new_zeros(x.shape[0], window, *x.shape[2:]), x], dim=1))
+        if real is None:
+            return self._each(lambda x: x[:, -window:])
+        rank_from_end = real.flip(1).cumsum(1).flip(1)
+        rows = RaggedRows(real & (rank_from_end <= window))
+        last = self._each(lambda x: rows.pack(x)[:, :window])
+        return last._replace(rows=PackedRows(rows.lengths, last.words.shape[1]))
+
+    def split(self, size: int) -> Iterator["Batch"]:
+        """Chunks of `size` tokens, the last one shorter."""
+        for start in range(0, self.words.shape[1], size):
+            chunk = self._each(lambda x: x[:, start : start + size])  # noqa: B023, called at once
+            real = self.rows.real
+            yield chunk if real is None else chunk._replace(rows=RaggedRows(real[:, start : start + size]))
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same function of words and characters."""
+        characters = None if self.characters is None else function(self.characters)
+        return self._replace(words=function(self.words), characters=characters)
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):
@@ -197,23 +268,23 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["RecurrentLayer"]
 
-    #: Configuration fields that this head reads beyond those of the backbone: a task offers no other head's.
+    #: Configuration fields that this head reads beyond those of every backbone. A task refuses those of other heads.
     reads: ClassVar[frozenset[str]] = frozenset()
 
-    #: Auto class -> "file.Class" for every head of the family, written into each checkpoint; see `rnnzoo.FAMILIES`.
+    #: Auto class -> "file.Class" for every head of the family, written into each checkpoint; see `rnnzoo.register`.
     auto_map: ClassVar[dict[str, str]] = {}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """What each weight starts from, on construction and where a checkpoint lacks it.
+        """Initialises a module's weights, on construction and where a checkpoint lacks them.
 
-        | weight                        | start                                                    |
+        | weight                        | initial value                                            |
         |-------------------------------|----------------------------------------------------------|
-        | word vectors                  | normal, standard deviation 0.05; zero for padding        |
-        | recurrent matrices and biases | see `RecurrentDirection.reset_parameters`                |
+        | word and character vectors    | normal, standard deviation 0.05; zero for padding        |
+        | recurrent matrices and biases | see `reset_parameters` of the cell's direction           |
         | dense layers                  | Xavier uniform; zero biases                              |
-        | convolution over letters      | Xavier uniform; zero biases                              |
-        | transitions of a CRF          | zero                                                     |
+        | convolution over characters   | Xavier uniform; zero biases                              |
+        | scores of a CRF               | zero                                                     |
         """
         if isinstance(module, RecurrentDirection):
             module.reset_parameters()
@@ -241,11 +312,11 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         weights_only: bool = True,
         **kwargs,
     ):
-        """As in transformers, but from safetensors only: a pickle may carry code.
+        """As in transformers, but from safetensors files only: a pickle may carry code.
 
         Raises:
             ValueError: an argument asks for pickles.
-            OSError: the weights are damaged, of another kind, or not there.
+            OSError: the weights are damaged, in another format, or missing.
         """
         if use_safetensors is False or not weights_only:
             raise ValueError(
@@ -257,19 +328,19 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         except SafetensorError as error:
             raise OSError(
                 f"The weights of {pretrained_model_name_or_path} are damaged ({error}): load with "
-                "force_download=True, or from a whole copy."
+                "force_download=True, or from a complete copy."
             ) from error
 
     @classmethod
     def _load_pretrained_model(cls, model, state_dict, checkpoint_files, *args, **kwargs):
-        # An index of safetensors may name pickles, and so may who loads.
+        # An index of safetensors shards may name pickles, and so may the caller.
         for file in checkpoint_files or ():
             if not str(file).endswith(".safetensors"):
                 raise OSError(f"{file} is not a safetensors file, and rnnzoo loads no other: a pickle may carry code.")
         loaded = super()._load_pretrained_model(model, state_dict, checkpoint_files, *args, **kwargs)
         for name, weight in model.named_parameters():
             if not weight.is_meta and not weight.isfinite().all():
-                raise SafetensorError(f"{name} has numbers that are not finite")
+                raise SafetensorError(f"{name} has values that are not finite")
         return loaded
 
     def save_pretrained(self, *args, **kwargs):
@@ -284,15 +355,13 @@ class RecurrentModel(RecurrentPreTrainedModel):
 
     Args:
         config: the family's configuration.
-        add_pooling_layer: False for heads that read every word; `pooler_output` is then None.
+        add_pooling_layer: False for heads that use the output of every word; `pooler_output` is then None.
     """
 
     cell: ClassVar[Cell]
 
     def __init__(self, config: RecurrentConfig, add_pooling_layer: bool = True):
         super().__init__(config)
-        # Read once: before torch 2.12, strict torch.export does not see through a property of the cell.
-        self.num_states = self.cell.num_states
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.character_encoder = CharacterEncoder(config) if config.character_size else None
         L = config.num_hidden_layers
@@ -314,6 +383,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         initial_state: RecurrentState | None = None,
         output_hidden_states: bool | None = None,
         character_ids: torch.LongTensor | None = None,
+        batch: Batch | None = None,
         **kwargs,
     ) -> RecurrentModelOutput:
         """Reads rows of words.
@@ -323,24 +393,20 @@ class RecurrentModel(RecurrentPreTrainedModel):
             attention_mask: [B, T], nonzero where a token is real; None: every token is.
             initial_state: where each direction starts from, see `RecurrentState`; None: zero.
             output_hidden_states: also return the word vectors and the output of every layer.
-            character_ids: [B, T, K], the letters of each word, for a model that reads them.
+            character_ids: [B, T, K], the characters of each word, for a model that reads them.
+            batch: for heads, which check their inputs themselves: these, in place of the arguments above. (A head
+                calls the module, not a method behind it, so that hooks on the module run: those of FSDP, for one.)
 
         Raises:
-            ValueError: both or neither of `input_ids` and `inputs_embeds`, no letters for a model that reads them, or
-                shapes that do not fit each other.
+            ValueError: both or neither of `input_ids` and `inputs_embeds`, no characters for a model that reads them,
+                or shapes that do not fit each other.
         """
-        check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
-        input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
-            input_ids, inputs_embeds, attention_mask, character_ids
-        )
-        real = None if attention_mask is None else attention_mask.bool()  # [B, T]
-        rows = Rows() if real is None else RaggedRows(real)
-        if inputs_embeds is None:
-            x = self.embed_tokens(rows.pack(input_ids[..., None])[..., 0])  # [B, T, E]
-        else:
-            x = rows.pack(inputs_embeds.to(self.dtype))
+        if batch is None:
+            batch = Batch.checked(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
+        words, characters, rows = batch
+        x = self.embed_tokens(rows.pack(words)) if words.ndim == 2 else rows.pack(words.to(self.dtype))  # [B, T, E]
         if self.character_encoder is not None:
-            x = torch.cat([x, self.character_encoder(rows.pack(character_ids)).to(x.dtype)], dim=2)
+            x = torch.cat([x, self.character_encoder(rows.pack(characters)).to(x.dtype)], dim=2)
         x = locked_dropout(x, self.config.embedding_dropout, self.training)
 
         if output_hidden_states is None:
@@ -355,45 +421,44 @@ class RecurrentModel(RecurrentPreTrainedModel):
             x, *final = layer(x, rows, *states)
             finals.append(final)
 
-        finals = finals or [(x.new_zeros(x.shape[0], 0, self.config.hidden_size),) * self.num_states]
+        finals = finals or [(x.new_zeros(x.shape[0], 0, self.config.hidden_size),) * self.cell.num_states]
         final_state = RecurrentState(*(torch.cat(parts, dim=1) for parts in zip(*finals, strict=True)))
         y = rows.unpack(x)
         return RecurrentModelOutput(
             last_hidden_state=y,
-            pooler_output=None if self.pooler is None else self.pooler(y, final_state.h, real),
+            pooler_output=None if self.pooler is None else self.pooler(y, final_state.h, rows.real),
             final_state=final_state,
             hidden_states=(*hidden_states, y) if output_hidden_states else None,
         )
 
     def read(
         self,
+        batch: Batch,
         of_words: Callable[[Tensor], Tensor] | None,
-        output_hidden_states: bool | None,
         initial_state: RecurrentState | None,
-        **inputs: Tensor | None,
+        output_hidden_states: bool | None,
     ) -> RecurrentModelOutput:
-        """`forward` for a head, which of `last_hidden_state` wants what `of_words` makes of it, or nothing.
+        """Runs the backbone for a head. `of_words` maps `last_hidden_state`; None: the head does not need that.
 
-        Where nothing is learned, and no hidden states are asked for, long rows take memory for a piece of them only.
+        In inference, and unless hidden states are asked for, long rows take the memory of one chunk only.
         """
-        given = {name: part for name, part in inputs.items() if part is not None}
         # In this order, since a compiler must not look at the length.
-        whole = torch.compiler.is_compiling() or torch.is_grad_enabled() or self.training
-        whole = whole or output_hidden_states or self.config.output_hidden_states
-        if whole or next(iter(given.values())).shape[1] <= PIECE:
-            given["output_hidden_states"] = output_hidden_states
-            out = self(**given, initial_state=initial_state, return_dict=True)
+        at_once = torch.compiler.is_compiling() or torch.is_grad_enabled() or self.training
+        at_once = at_once or output_hidden_states or self.config.output_hidden_states
+        if at_once or batch.words.shape[1] <= CHUNK:
+            options = {"output_hidden_states": output_hidden_states, "return_dict": True}
+            out = self(batch=batch, initial_state=initial_state, **options)
             if of_words is not None:
                 out.last_hidden_state = of_words(out.last_hidden_state)
             return out
 
         words, pooled, weights = [], [], []
-        for mask, out in self._pieces(initial_state, given):
+        for real, out in self._chunks(batch, initial_state):
             if of_words is not None:
                 words.append(of_words(out.last_hidden_state))
             if self.pooler is not None:
                 pooled.append(out.pooler_output)
-                weights.append(self.pooler.weight(out.last_hidden_state, mask))
+                weights.append(self.pooler.weight(out.last_hidden_state, real))
         if self.pooler is not None:
             pooled = self.pooler.join(torch.stack(pooled, 1), torch.stack(weights, 1), out.final_state.h)
         return RecurrentModelOutput(
@@ -402,103 +467,104 @@ class RecurrentModel(RecurrentPreTrainedModel):
             final_state=out.final_state,
         )
 
-    def _pieces(
-        self, initial_state: RecurrentState | None, given: dict[str, Tensor]
+    def _chunks(
+        self, batch: Batch, initial_state: RecurrentState | None
     ) -> Iterator[tuple[Tensor | None, RecurrentModelOutput]]:
-        """The mask and the output of each piece, first to last, as within its row; the final state is that so far.
+        """The mask and the output of each chunk, first to last, as within its row; the final state is that so far.
 
-        A piece starts from the forward states of the piece before it and the backward states of that behind it. A
-        walk over the pieces hands on those of one direction, right in a layer if the layers below it are. So with two
-        directions the walks go to and fro, one more of them than there are layers; the last gives the outputs.
+        A chunk starts from the forward states of the chunk before it and the backward states of the chunk after it.
+        The states of layer l at chunk borders are correct once those of layer l - 1 are, so L + 1 alternating sweeps
+        carry forward states right and backward states left; the last one gives the outputs. With one direction a
+        single sweep does.
         """
-        parts = (tensor.split(PIECE, dim=1) for tensor in given.values())
-        pieces = [dict(zip(given, part, strict=True)) for part in zip(*parts, strict=True)]
+        chunks = list(batch.split(CHUNK))
         L, D, H = self.config.num_hidden_layers, self.config.num_directions, self.config.hidden_size
         if initial_state is None:
-            zero = self.embed_tokens.weight.new_zeros(len(next(iter(given.values()))), L * D, H)
-            initial_state = RecurrentState(*(zero,) * self.num_states)
+            zero = self.embed_tokens.weight.new_zeros(batch.words.shape[0], L * D, H)
+            initial_state = RecurrentState(*(zero,) * self.cell.num_states)
 
         def ends(forward: RecurrentState, backward: RecurrentState) -> RecurrentState:
-            """The forward states of the one, the backward states of the other."""
+            """The forward states of one, the backward states of the other."""
             if D == 1:
                 return forward
             pairs = zip(forward.to_tuple(), backward.to_tuple(), strict=True)
             return RecurrentState(*(torch.stack([f[:, ::2], b[:, 1::2]], dim=2).flatten(1, 2) for f, b in pairs))
 
-        starts = [initial_state] * len(pieces)
+        starts = [initial_state] * len(chunks)
         for left in reversed(range(L + 1 if D == 2 else 1)):
             forwards, handed = left % 2 == 0, initial_state
-            for number in range(len(pieces))[:: 1 if forwards else -1]:
+            for number in range(len(chunks))[:: 1 if forwards else -1]:
                 start = ends(handed, starts[number]) if forwards else ends(starts[number], handed)
-                out = self(**pieces[number], initial_state=start, return_dict=True)
+                out = self(batch=chunks[number], initial_state=start, return_dict=True)
                 starts[number], handed = start, out.final_state
                 if number == 0:
                     first = handed
                 if left == 0:
                     out.final_state = ends(handed, first)
-                    mask = pieces[number].get("attention_mask")
-                    yield None if mask is None else mask.bool(), out
+                    yield chunks[number].rows.real, out
 
     def _states_by_layer(self, state: RecurrentState | None, x: Tensor) -> list[tuple[Tensor, ...]]:
         """For each layer, one [B, D, H] per tensor of its state."""
         L, D, H = self.config.num_hidden_layers, self.config.num_directions, self.config.hidden_size
         if state is None:
-            return [(x.new_zeros(x.shape[0], D, H),) * self.num_states] * L
+            return [(x.new_zeros(x.shape[0], D, H),) * self.cell.num_states] * L
         parts = state.to_tuple()
         expected = (x.shape[0], L * D, H)
-        if len(parts) != self.num_states or any(part.shape != expected for part in parts):
+        if len(parts) != self.cell.num_states or any(part.shape != expected for part in parts):
             raise ValueError(
                 f"initial_state has tensors of shapes {[tuple(part.shape) for part in parts]}; this model needs "
-                f"{self.num_states} of shape {expected} (rows, layers times directions, hidden_size): pass the "
+                f"{self.cell.num_states} of shape {expected} (rows, layers times directions, hidden_size): pass the "
                 "final_state of a model with the same configuration and the same number of rows."
             )
         return list(zip(*(part.to(x.dtype).split(D, dim=1) for part in parts), strict=True))[:L]
 
 
 def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_mask, character_ids=None):
-    """Refuses what does not fit together, before any work; [B, T] ids or [B, T, E] vectors, and a [B, T] mask.
+    """Refuses arguments that do not fit each other; see `RecurrentModel.forward` for what they are.
 
     Raises:
         ValueError: saying which argument, its shape, and what it should be.
     """
     if (input_ids is None) == (inputs_embeds is None):
-        raise ValueError("Give either input_ids or inputs_embeds, and not both.")
+        raise ValueError("Give either input_ids or inputs_embeds, not both.")
     x, ndim = (input_ids, 2) if inputs_embeds is None else (inputs_embeds, 3)
     if x.ndim != ndim or (ndim == 3 and x.shape[2] != config.embedding_size):
         wanted = "(rows, tokens)" if ndim == 2 else f"(rows, tokens, embedding_size={config.embedding_size})"
         name = "input_ids" if ndim == 2 else "inputs_embeds"
         raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {wanted}.")
     if attention_mask is not None and attention_mask.shape != x.shape[:2]:
-        raise ValueError(f"attention_mask has shape {tuple(attention_mask.shape)}, the words {tuple(x.shape[:2])}.")
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(x.shape[:2])}, as for the words."
+        )
     if not config.character_size:
         return
     if character_ids is None:
         raise ValueError(
-            "This model reads the letters of each word, and character_ids are missing. They come from its own "
-            "tokenizer: load that with AutoTokenizer.from_pretrained(folder) after `import rnnzoo`, or with "
-            "trust_remote_code=True; any other class leaves them out."
+            "This model reads the characters of each word, but character_ids are missing. Its own tokenizer makes "
+            "them: load that with AutoTokenizer.from_pretrained(folder) after `import rnnzoo`, or with "
+            "trust_remote_code=True; other tokenizer classes leave them out."
         )
     if character_ids.shape[:2] != x.shape[:2] or (x.shape[1] and character_ids.ndim != 3):
         raise ValueError(
-            f"character_ids have shape {tuple(character_ids.shape)}; expected (rows, tokens, letters), with "
+            f"character_ids have shape {tuple(character_ids.shape)}; expected (rows, tokens, characters), with "
             f"{tuple(x.shape[:2])} rows and tokens."
         )
 
 
-# Why an answer may hang on more than a state and the words that follow it.
-_WHOLE = {
-    "bidirectional": "its backward direction starts from the end of the text",
-    "window": "it reads the last words of the text and no others",
-    "pooling": "its answer is made from the outputs at all words of the text",
-    "use_crf": "its tags are the best path through the whole text",
+# Why an answer may depend on more than a state and the words after it.
+_WHY_COMPLETE = {
+    "bidirectional": "its backward direction starts at the end of the text",
+    "window": "it reads the last words of the text only",
+    "pooling": "it pools the outputs at all words of the text",
+    "use_crf": "its tags are the best path through the complete text",
 }
 
 
-def check_reads_on(config: RecurrentConfig, initial_state: RecurrentState | None, **needed):
-    """Refuses an `initial_state` where with it the answer would not be that to the whole text.
+def check_continues(config: RecurrentConfig, initial_state: RecurrentState | None, **needed):
+    """Refuses an `initial_state` for a model whose answer would then not be that to the complete text.
 
     Args:
-        needed: fields, and the value of each that lets a model read on.
+        needed: the fields that matter, each with the value that lets a model continue from a state.
 
     Raises:
         ValueError: naming the field, its value, and the way out.
@@ -506,46 +572,19 @@ def check_reads_on(config: RecurrentConfig, initial_state: RecurrentState | None
     for field, value in needed.items():
         if initial_state is not None and (found := getattr(config, field)) != value:
             raise ValueError(
-                f"A model with {field}={found!r} cannot read on from an initial_state: {_WHOLE[field]}. Give it the "
-                "whole text in one call (in eval mode and under torch.no_grad() even a long one takes little memory), "
-                f"or take a model with {field}={value!r}."
+                f"A model with {field}={found!r} cannot continue from an initial_state: {_WHY_COMPLETE[field]}. "
+                "Give it the complete text in one call (in eval mode and under torch.no_grad() even a long one takes "
+                f"little memory), or use a model with {field}={value!r}."
             )
 
 
-def at_least_one_token(input_ids, inputs_embeds, attention_mask, character_ids):
-    """A row without a token, which is what `pipeline("")` sends, becomes a row of padding."""
-    x = input_ids if inputs_embeds is None else inputs_embeds
-    if x.shape[1] > 0:
-        return input_ids, inputs_embeds, attention_mask, character_ids
-    if inputs_embeds is None:
-        input_ids = x.new_zeros(x.shape[0], 1, dtype=torch.long)  # an empty list of ids arrives as floats
-    else:
-        inputs_embeds = x.new_zeros(x.shape[0], 1, x.shape[2])
-    if character_ids is not None:
-        character_ids = x.new_zeros(x.shape[0], 1, 1, dtype=torch.long)
-    return input_ids, inputs_embeds, x.new_zeros(x.shape[0], 1, dtype=torch.long), character_ids
-
-
-def keep_last(window: int, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The last `window` real tokens of each row, packed: [B, T, ·], [B, T] -> [B, min(T, window), ·] and its mask."""
-    if is_exporting():
-        # Which of T and window is smaller would be settled by the example; padding in front settles it for every T.
-        mask = x.new_ones(x.shape[:2], dtype=torch.long) if mask is None else mask
-        x, mask = (torch.cat([part.new_zeros(part.shape[0], window, *part.shape[2:]), part], 1) for part in (x, mask))
-    if mask is None:
-        return x[:, -window:], None
-    rank_from_end = mask.bool().flip(1).cumsum(1).flip(1)
-    rows = RaggedRows(mask.bool() & (rank_from_end <= window))
-    return rows.pack(x)[:, :window], (~rows.padding[..., 0]).long()[:, :window]
-
-
 class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
-    """A label for a whole row (many-to-one): pooled states, dropout, one dense layer."""
+    """A label for each row (many-to-one): pooled states, dropout, one dense layer."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
     reads = frozenset({"classifier_dropout", "pooling", "window"})
 
-    # Not every loss of transformers divides by the number of items that Trainer counts; Trainer itself does it right.
+    # Not every loss of transformers divides by the number of items that Trainer counts; without it Trainer is right.
     accepts_loss_kwargs = False
 
     def __init__(self, config: RecurrentConfig):
@@ -569,41 +608,21 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
     ) -> RecurrentClassifierOutput:
         """Classifies rows of words; arguments as for the backbone.
 
-        With `config.window` only the last real tokens of each row are read, and `hidden_states` are those of these
-        tokens, at the front of each row. `labels` are what `config.problem_type` says: [B] integers (single label),
-        [B, C] floats (several labels at once), [B] or [B, C] floats (regression); where it is None, a model of one
-        label is a regression, and else the labels' type decides.
+        With `config.window` only the last `window` real tokens of each row are read, and `hidden_states` are those of
+        these tokens, at the front of each row. `labels` depend on `config.problem_type`: [B] integers (single label),
+        [B, C] floats (multi-label), [B] or [B, C] floats (regression). Where it is None, a model with one label is a
+        regression, and otherwise the labels' dtype decides.
 
         A model with one direction, no window and `pooling="last"` also takes a text in parts, each with the
         `final_state` of the part before it as `initial_state`: its answer is that to all of the text so far.
 
         Raises:
-            ValueError: as the backbone does; or an `initial_state` for a model that needs the whole text.
+            ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text.
         """
-        check_reads_on(self.config, initial_state, bidirectional=False, window=None, pooling="last")
-        check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
-        input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
-            input_ids, inputs_embeds, attention_mask, character_ids
-        )
-        if (window := self.config.window) is not None:
-            mask = attention_mask
-            if inputs_embeds is None:
-                ids, attention_mask = keep_last(window, input_ids[..., None], mask)
-                input_ids = ids[..., 0]
-            else:
-                inputs_embeds, attention_mask = keep_last(window, inputs_embeds, mask)
-            if character_ids is not None:
-                character_ids, _ = keep_last(window, character_ids, mask)
-
-        out = self.backbone.read(
-            None,
-            output_hidden_states,
-            initial_state,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            inputs_embeds=inputs_embeds,
-            character_ids=character_ids,
-        )
+        check_continues(self.config, initial_state, bidirectional=False, window=None, pooling="last")
+        inputs = input_ids, inputs_embeds, attention_mask, character_ids
+        batch = Batch.checked(self.config, *inputs, window=self.config.window)
+        out = self.backbone.read(batch, None, initial_state, output_hidden_states)
         logits = self.classifier(self.dropout(out.pooler_output))
         loss = None
         if labels is not None:
@@ -614,7 +633,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
 
 
 class RecurrentForTokenClassification(RecurrentPreTrainedModel):
-    """A label for every word (many-to-many): states, dropout, one dense layer, with `use_crf` a CRF on top."""
+    """A label for every word (many-to-many): states, dropout, one dense layer, and with `use_crf` a CRF."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
     reads = frozenset({"classifier_dropout", "use_crf"})
@@ -646,28 +665,19 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
     ) -> RecurrentTokenClassifierOutput:
         """Classifies the words of rows; arguments as for the backbone.
 
-        labels: [B, T], -100 where there is none. A CRF reads the labels that there are as neighbours: give every
-        piece of a word one (B-X, I-X, …), as `recipes.ner` does.
+        labels: [B, T], -100 where there is none. A CRF takes the labels that there are as neighbours: give every
+        sub-token of a word one (B-X, I-X, …), as `rnnzoo.tasks.tag` does.
 
         A model with one direction and no CRF also takes a text in parts, as the sequence classifier does.
 
         Raises:
-            ValueError: as the backbone does; or an `initial_state` for a model that needs the whole text.
+            ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text.
         """
-        check_reads_on(self.config, initial_state, bidirectional=False, use_crf=False)
-        check_inputs(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
-        T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
-        input_ids, inputs_embeds, attention_mask, character_ids = at_least_one_token(
-            input_ids, inputs_embeds, attention_mask, character_ids
-        )
+        check_continues(self.config, initial_state, bidirectional=False, use_crf=False)
+        batch = Batch.checked(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
+        T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]  # may be 0, when the batch has 1
         out = self.backbone.read(
-            lambda y: self.classifier(self.dropout(y)),
-            output_hidden_states,
-            initial_state,
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            inputs_embeds=inputs_embeds,
-            character_ids=character_ids,
+            batch, lambda y: self.classifier(self.dropout(y)), initial_state, output_hidden_states
         )
         emissions = out.last_hidden_state
         result = RecurrentTokenClassifierOutput(
@@ -681,7 +691,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
             log_likelihood = self.crf(emissions, labels.masked_fill(~labelled, 0), labelled)
             result.loss = -log_likelihood.sum() / labelled.sum()
         if self.crf is not None and not self.training:
-            real = None if attention_mask is None else attention_mask.bool()
+            real = batch.rows.real
             tags, marginals = self.crf.decode(emissions, real)[0][:, 0], self.crf.marginals(emissions, real)
             logits = logits_of_path(tags, marginals)
             result.logits, result.emissions = logits[:, :T], emissions[:, :T]
@@ -690,16 +700,16 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
 
 
 def logits_of_path(tags: Tensor, marginals: Tensor) -> Tensor:
-    """Logarithms of probabilities whose largest is that of the best path's tag: [B, T], [B, T, C] -> [B, T, C].
+    """Log-probabilities whose argmax is the tag of the best path: [B, T], [B, T, C] -> [B, T, C].
 
-    Whoever takes softmax and argmax of them, as pipelines do, gets the path, and for its tags their marginals. The
-    best path may pass through a tag that is not the likeliest of its word: the others are then cut off just below it,
-    and what was cut goes to those that have room. (Where the tag's marginal is below 1/C there is not room enough,
-    and its probability becomes about 1/C.)
+    Softmax and argmax, as pipelines apply them, then give the path, and for its tags their marginals. The best path
+    may contain a tag that is not the most probable one of its word: the other tags are then clipped just below it,
+    and the excess goes to those that have room. (If the tag's marginal is below 1/C there is not enough room, and its
+    probability becomes about 1/C.)
     """
     chosen = nn.functional.one_hot(tags, marginals.shape[2]).bool()
     tiny = torch.finfo(marginals.dtype).tiny
-    of_path = marginals.gather(2, tags[..., None]).clamp(min=2 * tiny)  # there is something below it
+    of_path = marginals.gather(2, tags[..., None]).clamp(min=2 * tiny)  # leaves room below it
     cap = of_path * 0.999
     others = torch.minimum(marginals, cap).masked_fill(chosen, 0)
     room = (cap - others).masked_fill(chosen, 0)
@@ -719,14 +729,14 @@ class RNNModel(RecurrentModel):
 
 
 class RNNForSequenceClassification(RecurrentForSequenceClassification):
-    """Elman network, a label a row."""
+    """Elman network, a label per row."""
 
     config: RNNConfig
     backbone_class = RNNModel
 
 
 class RNNForTokenClassification(RecurrentForTokenClassification):
-    """Elman network, a label a word."""
+    """Elman network, a label per word."""
 
     config: RNNConfig
     backbone_class = RNNModel
@@ -740,14 +750,14 @@ class BiRNNModel(RecurrentModel):
 
 
 class BiRNNForSequenceClassification(RecurrentForSequenceClassification):
-    """Elman network in both directions, a label a row."""
+    """Elman network in both directions, a label per row."""
 
     config: BiRNNConfig
     backbone_class = BiRNNModel
 
 
 class BiRNNForTokenClassification(RecurrentForTokenClassification):
-    """Elman network in both directions, a label a word."""
+    """Elman network in both directions, a label per word."""
 
     config: BiRNNConfig
     backbone_class = BiRNNModel
@@ -761,14 +771,14 @@ class LSTMModel(RecurrentModel):
 
 
 class LSTMForSequenceClassification(RecurrentForSequenceClassification):
-    """LSTM or BiLSTM, a label a row."""
+    """LSTM or BiLSTM, a label per row."""
 
     config: LSTMConfig
     backbone_class = LSTMModel
 
 
 class LSTMForTokenClassification(RecurrentForTokenClassification):
-    """LSTM or BiLSTM, a label a word."""
+    """LSTM or BiLSTM, a label per word."""
 
     config: LSTMConfig
     backbone_class = LSTMModel
@@ -782,14 +792,14 @@ class GRUModel(RecurrentModel):
 
 
 class GRUForSequenceClassification(RecurrentForSequenceClassification):
-    """GRU or BiGRU, a label a row."""
+    """GRU or BiGRU, a label per row."""
 
     config: GRUConfig
     backbone_class = GRUModel
 
 
 class GRUForTokenClassification(RecurrentForTokenClassification):
-    """GRU or BiGRU, a label a word."""
+    """GRU or BiGRU, a label per word."""
 
     config: GRUConfig
     backbone_class = GRUModel

@@ -1,11 +1,11 @@
-"""The recurrent engine: rows of unequal length through torch's fused kernels, without packing.
+"""The recurrent engine: rows of unequal length through torch's fused kernels, without packed sequences.
 
-Packed sequences keep the CPU's fast kernels away (https://github.com/pytorch/pytorch/issues/149194), so the batch
-stays dense. The padding of each row is moved to its end; the backward direction reads every row flipped by its own
-length; last states are gathered at each row's own end. What padding could still change, a memory that is not part of
-the output, is protected by its gates (`Cell.carry`). Dropout is done outside the kernels, on inputs and on weights.
+Packed sequences do not use the CPU's fast kernels (https://github.com/pytorch/pytorch/issues/149194), so the batch
+stays dense. The padding of each row is moved to its end; the backward direction reads every row reversed within its
+own length; last states are gathered at each row's own end. A memory besides the output, which padding could still
+change, is protected by its gates (`Cell.carry`). Dropout is applied outside the kernels, to inputs and weights.
 
-Letters: B rows, T tokens, I input features, H features of a state, D directions, G gates.
+Shapes: B rows, T tokens, I input features, H features of a state, D directions, G gates.
 """
 
 from collections.abc import Callable
@@ -18,103 +18,98 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
-# Large enough to decide a gate whatever else enters it; sigmoid(±1e4) is exactly 0 or 1 in fp32, bf16 and fp16.
-SHUT, OPEN, FREE = -1e4, 1e4, 0.0
-
-
-class Cell(NamedTuple):
-    """What the engine must know of a recurrent cell: a family is one of these rows.
+class Rows:
+    """A batch in which every token is real.
 
     Attributes:
-        fused: torch's kernel for a whole sequence.
-        gates: their names, in the order in which torch stacks them in the weights.
-        carry: what a padding token adds to each gate so that the memory passes it unchanged; None for cells whose
-            whole state is their output, where the last real output already is the final state.
+        real: [B, T] of bool, true where a token is real; None: every token is.
+        padding: [B, T, 1], true after the last real token of packed rows; None: nowhere.
     """
 
-    fused: Callable
-    gates: tuple[str, ...]
-    carry: tuple[float, ...] | None = None
-
-    @property
-    def num_states(self) -> int:
-        """Tensors in a state: h, and c where there is a memory besides the output."""
-        return 1 if self.carry is None else 2
-
-
-#: h' = tanh(W x + b + U h + d)
-TANH = Cell(torch.rnn_tanh, gates=("hidden",))
-
-#: i, f, o = sigmoid(W x + b + U h + d), g = tanh(…);  c' = f c + i g;  h' = o tanh(c')
-LSTM = Cell(torch.lstm, gates=("input", "forget", "cell", "output"), carry=(SHUT, OPEN, FREE, FREE))
-
-#: r, z = sigmoid(W x + b + U h + d);  n = tanh(W x + b + r (U h + d));  h' = (1 - z) n + z h
-GRU = Cell(torch.gru, gates=("reset", "update", "new"))
-
-
-class Rows:
-    """A batch in which every token is real."""
-
-    padding = None
+    real = padding = None
 
     def pack(self, x: Tensor) -> Tensor:
-        """[B, T, ·] with the padding of each row moved to its end."""
+        """[B, T] or [B, T, ·] with the padding of each row moved to its end, and zero there."""
         return x
 
     def unpack(self, x: Tensor) -> Tensor:
-        """The opposite of `pack`, with zeros where there is padding."""
+        """The inverse of `pack`, zero in the padding."""
         return x
 
     def flip(self, x: Tensor) -> Tensor:
-        """[B, T, ·] packed, each row reversed within its own length; its own opposite."""
+        """[B, T, ·] packed, each row reversed within its own length; its own inverse."""
         return x.flip(1)
 
     def last(self, x: Tensor, otherwise: Tensor) -> Tensor:
         """[B, H] at the last real token of packed rows; `otherwise` where a row has none."""
         return x[:, -1]
 
+    def carry(self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The state after packed token `step`, [B, H] per tensor: `before`, unchanged, where this token is padding."""
+        return after
 
-class RaggedRows(Rows):
-    """A batch with padding: left, right, both, or in between, whatever stands there.
+
+class PackedRows(Rows):
+    """A batch whose padding is at the end of each row.
+
+    Args:
+        lengths: [B, 1], real tokens of each row.
+        width: T.
+    """
+
+    def __init__(self, lengths: Tensor, width: int):
+        steps = torch.arange(width, device=lengths.device).expand(lengths.shape[0], width)
+        rows = torch.arange(lengths.shape[0], device=lengths.device)[:, None]
+        self.lengths = lengths
+        self.real = steps < lengths
+        self.padding = ~self.real[..., None]
+        # Places in the flattened batch: of each token's opposite within its row, and of each row's last token.
+        self._mirror = torch.where(self.real, lengths - 1 - steps, steps) + rows * width
+        self._last = ((lengths - 1).clamp(min=0) + rows * width)[:, 0]
+
+    def pack(self, x: Tensor) -> Tensor:
+        # What lies in the padding must not reach the kernels: not even 0 · NaN is 0.
+        return x.masked_fill(self.padding if x.ndim == 3 else self.padding[..., 0], 0)
+
+    def unpack(self, x: Tensor) -> Tensor:
+        return x.masked_fill(self.padding, 0)
+
+    def flip(self, x: Tensor) -> Tensor:
+        return _take(x, self._mirror)
+
+    def last(self, x: Tensor, otherwise: Tensor) -> Tensor:
+        # Under autocast x has another dtype than the initial state of the row.
+        last = x.flatten(0, 1).index_select(0, self._last)
+        return torch.where(self.lengths == 0, otherwise.to(x.dtype), last)
+
+    def carry(self, step: int, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(torch.where(self.padding[:, step], old, new) for old, new in zip(before, after, strict=True))
+
+
+class RaggedRows(PackedRows):
+    """A batch with padding on the left, on the right, on both sides or in between.
 
     Args:
         real: [B, T] of bool, true where a token is real.
-
-    Attributes:
-        source, target, mirror: [B, T], places in the flattened batch: for each packed token where it was, for each
-            token where it goes, and for each packed token its opposite within the row.
-        padding: [B, T, 1], true behind the last real token of packed rows.
     """
 
     def __init__(self, real: Tensor):
         B, T = real.shape
         lengths = real.sum(1, keepdim=True)  # [B, 1]
-        steps = torch.arange(T, device=real.device).expand(B, T)
-        rows = torch.arange(B, device=real.device)[:, None]
-
+        super().__init__(lengths, T)
         # Where each token goes: real ones to the front, padding behind them, both in their old order.
         target = torch.where(real, real.cumsum(1) - 1, lengths + (~real).cumsum(1) - 1)
+        steps = torch.arange(T, device=real.device).expand(B, T)
         source = torch.empty_like(target).scatter(1, target, steps)
-        self.source, self.target = source + rows * T, target + rows * T  # into the flattened batch
-        self.mirror = torch.where(steps < lengths, lengths - 1 - steps, steps) + rows * T
-        self._last = ((lengths - 1).clamp(min=0) + rows * T)[:, 0]
-        self._empty = lengths == 0
-        self._masked = ~real[..., None]
-        self.padding = steps[..., None] >= lengths[..., None]  # [B, T, 1], packed
+        offsets = torch.arange(B, device=real.device)[:, None] * T  # into the flattened batch
+        self._source, self._target = source + offsets, target + offsets
+        self.real = real
 
     def pack(self, x: Tensor) -> Tensor:
-        # What lies in the padding must not reach the kernels: not even 0 · NaN is 0.
-        return _take(x, self.source).masked_fill(self.padding, 0)
+        return super().pack(_take(x, self._source))
 
     def unpack(self, x: Tensor) -> Tensor:
-        return _take(x, self.target).masked_fill(self._masked, 0)
-
-    def flip(self, x: Tensor) -> Tensor:
-        return _take(x, self.mirror)
-
-    def last(self, x: Tensor, otherwise: Tensor) -> Tensor:
-        # Under autocast x has another type than the state that the row began with.
-        return torch.where(self._empty, otherwise.to(x.dtype), x.flatten(0, 1).index_select(0, self._last))
+        return _take(x, self._target).masked_fill(~self.real[..., None], 0)
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:
@@ -122,12 +117,71 @@ def _take(x: Tensor, index: Tensor) -> Tensor:
     return x.flatten(0, 1).index_select(0, index.flatten()).view(x.shape)
 
 
+class Cell(NamedTuple):
+    """A recurrent cell, as a row of data: all that the engine must know of a family.
+
+    Attributes:
+        direction: the module that runs the cell over rows in one direction; see `RecurrentDirection`.
+        num_states: tensors in a state: 1, the output h; 2, h and a memory c.
+        fused: for a `FusedDirection`, torch's kernel for a whole sequence.
+        gates: for a `FusedDirection`, the names of the gates in the order in which torch stacks them in the weights.
+        carry: for a `FusedDirection` with a memory, what a padding token adds to each gate so that the memory passes
+            it unchanged.
+    """
+
+    direction: "type[RecurrentDirection]"
+    num_states: int = 1
+    fused: Callable | None = None
+    gates: tuple[str, ...] = ()
+    carry: tuple[float, ...] | None = None
+
+
 class RecurrentDirection(nn.Module):
-    """One cell that reads packed rows in one direction. Parameters have torch's names, shapes and order of gates."""
+    """A cell that reads packed rows in one direction: its parameters, how they start, and what it computes.
+
+    A cell for which torch has no fused kernel is a subclass, written from any operations of torch, and a row
+    `Cell(TheSubclass, num_states=…)` for a family's models. In its `forward`
+
+    - `x` is [B, T, I], packed: the padding of each row is at its end, and zero. The rows of the backward direction
+      arrive reversed.
+    - `state` is a tuple of `cell.num_states` tensors [B, H], the output h first. The returned state is that after the
+      last real token of each row. A loop over tokens gets it from `rows.carry`, which leaves the state alone where a
+      token is padding; `rows.last` finds h at the end of outputs that are complete already.
+    - outputs in the padding do not matter, but must be finite.
+
+    A file that defines such a family is saved with each of its checkpoints once `rnnzoo.register` knows it. Let it
+    import this package by name, `from rnnzoo.recurrence_rnnzoo import …`: it then loads with `trust_remote_code=True`
+    wherever rnnzoo is installed.
+    """
 
     def __init__(self, cell: Cell, input_size: int, hidden_size: int, dropout: float):
         super().__init__()
         self.cell, self.dropout = cell, dropout
+
+    def reset_parameters(self):
+        """Initialises the parameters that submodules do not initialise, by functions of `transformers.initialization`.
+
+        They leave alone what a checkpoint has filled.
+        """
+
+    def forward(self, x: Tensor, rows: Rows, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """x [B, T, I] packed, state [B, H] per tensor -> outputs [B, T, H] packed, final state."""
+        raise NotImplementedError
+
+    def drop_recurrent(self, weight: Tensor) -> Tensor:
+        """In training, a recurrent matrix [·, H] without the features of h that recurrent dropout drops, one mask for
+        the batch: a column is what one feature of h contributes to every gate.
+        """
+        if not (self.dropout and self.training):
+            return weight
+        return weight * nn.functional.dropout(weight.new_ones(1, weight.shape[1]), self.dropout)
+
+
+class FusedDirection(RecurrentDirection):
+    """A cell that torch has a fused kernel for. Parameters have torch's names, shapes and order of gates."""
+
+    def __init__(self, cell: Cell, input_size: int, hidden_size: int, dropout: float):
+        super().__init__(cell, input_size, hidden_size, dropout)
         G = len(cell.gates)
         self.weight_ih = nn.Parameter(torch.empty(G * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(G * hidden_size, hidden_size))
@@ -142,7 +196,8 @@ class RecurrentDirection(nn.Module):
         """
         H = self.weight_hh.shape[1]
         for weight, fill in ((self.weight_hh, nn.init.orthogonal_), (self.weight_ih, nn.init.xavier_uniform_)):
-            # Built whole, then copied: `init` leaves parameters alone that a checkpoint has filled; slices escape it.
+            # Built complete, then copied: `init` leaves parameters alone that a checkpoint has filled, but does not
+            # see slices of them.
             blocks = [fill(torch.empty(H, weight.shape[1])) for _ in self.cell.gates]
             init.copy_(weight, torch.cat(blocks).to(weight))
         bias = torch.cat([torch.full((H,), float(gate == "forget")) for gate in self.cell.gates])
@@ -150,13 +205,9 @@ class RecurrentDirection(nn.Module):
         init.zeros_(self.bias_hh)
 
     def forward(self, x: Tensor, rows: Rows, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """x [B, T, I] packed, state one [B, H] per tensor -> outputs [B, T, H] packed, final state."""
-        weight_ih, weight_hh = self.weight_ih, self.weight_hh
-        if self.dropout and self.training:
-            # A column of U is what one feature of h gives to every gate: masking it drops that feature.
-            weight_hh = weight_hh * nn.functional.dropout(weight_hh.new_ones(1, weight_hh.shape[1]), self.dropout)
+        weight_ih, weight_hh = self.weight_ih, self.drop_recurrent(self.weight_hh)
         if self.cell.carry and rows.padding is not None:
-            # The padding flag is one more input feature, its weights fixed.
+            # The padding flag is one more input feature, with fixed weights.
             H = weight_hh.shape[1]
             carry = torch.cat([weight_ih.new_full((H, 1), value) for value in self.cell.carry])
             weight_ih = torch.cat([weight_ih, carry], dim=1)
@@ -165,19 +216,38 @@ class RecurrentDirection(nn.Module):
         return y, (rows.last(y, otherwise=state[0]), *final[1:])
 
 
+# Large enough to decide a gate whatever else enters it; sigmoid(±1e4) is exactly 0 or 1 in fp32, bf16 and fp16.
+SHUT, OPEN, FREE = -1e4, 1e4, 0.0
+
+#: h' = tanh(W x + b + U h + d)
+TANH = Cell(FusedDirection, fused=torch.rnn_tanh, gates=("hidden",))
+
+#: i, f, o = sigmoid(W x + b + U h + d), g = tanh(…);  c' = f c + i g;  h' = o tanh(c')
+LSTM = Cell(
+    FusedDirection,
+    num_states=2,
+    fused=torch.lstm,
+    gates=("input", "forget", "cell", "output"),
+    carry=(SHUT, OPEN, FREE, FREE),
+)
+
+#: r, z = sigmoid(W x + b + U h + d);  n = tanh(W x + b + r (U h + d));  h' = (1 - z) n + z h
+GRU = Cell(FusedDirection, fused=torch.gru, gates=("reset", "update", "new"))
+
+
 class RecurrentLayer(GradientCheckpointingLayer):
-    """One recurrent layer: the rows forwards and, with two directions, backwards; outputs side by side."""
+    """One recurrent layer: rows read forwards and, with two directions, backwards too; outputs concatenated."""
 
     def __init__(self, cell: Cell, input_size: int, hidden_size: int, bidirectional: bool, dropout: float):
         super().__init__()
-        self.forward_direction = RecurrentDirection(cell, input_size, hidden_size, dropout)
+        self.forward_direction = cell.direction(cell, input_size, hidden_size, dropout)
         if bidirectional:
-            self.backward_direction = RecurrentDirection(cell, input_size, hidden_size, dropout)
+            self.backward_direction = cell.direction(cell, input_size, hidden_size, dropout)
         self.bidirectional = bidirectional
 
-    # Flat, coming and going: reentrant checkpointing loses the gradients of tensors that stand in a tuple.
+    # Flat arguments and results: reentrant checkpointing loses the gradients of tensors inside a tuple.
     def forward(self, x: Tensor, rows: Rows, *state: Tensor) -> tuple[Tensor, ...]:
-        """x [B, T, I] packed, state one [B, D, H] per tensor -> outputs [B, T, D·H] packed, then the final state."""
+        """x [B, T, I] packed, state [B, D, H] per tensor -> outputs [B, T, D·H] packed, then the final state."""
         y, final = self.forward_direction(x, rows, tuple(part[:, 0] for part in state))
         if not self.bidirectional:
             return y, *(part[:, None] for part in final)
@@ -187,31 +257,31 @@ class RecurrentLayer(GradientCheckpointingLayer):
 
 
 def is_exporting() -> bool:
-    """Whether torch.export is at work, and not torch.compile."""
-    # Before torch 2.12, under torch.compile too, torch's own function is true; the flag behind it is not.
+    """Whether torch.export is tracing, rather than torch.compile."""
+    # Before torch 2.12 torch's own function is true under torch.compile too; the flag behind it is not.
     return torch.compiler.is_exporting() and getattr(torch.compiler, "_is_exporting_flag", True)
 
 
 def run_fused(
     fused: Callable, x: Tensor, state: tuple[Tensor, ...], parameters: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """One layer, one direction, a whole sequence: x [B, T, I] -> outputs [B, T, H], final state, one [B, H] each."""
+    """One layer and direction over a sequence: x [B, T, I] -> outputs [B, T, H], then the final state, [B, H] each."""
     if is_exporting():
         return tuple(torch.ops.rnnzoo.recurrence(x, list(state), list(parameters), fused.__name__))
     return _run_fused(fused, x, state, parameters)
 
 
-# torch.compile would unroll the kernel into T steps: it compiles what is around it instead.
+# torch.compile would unroll the kernel into T steps; disabled here, it compiles what is around the kernel.
 @torch.compiler.disable
 def _run_fused(fused, x, state, parameters):
     device, as_cast = x.device.type, nullcontext()
     if torch.is_autocast_enabled(device) and x.dtype is not torch.float64:
-        # autocast casts what enters single matrix products (but no doubles), and the kernels refuse a mixture.
+        # autocast casts the inputs of single matrix products (but no doubles), and the kernels refuse mixed dtypes.
         dtype = torch.get_autocast_dtype(device)
         x, state, parameters = x.to(dtype), [s.to(dtype) for s in state], [p.to(dtype) for p in parameters]
-        as_cast = torch.autocast(device, enabled=False)  # which on CUDA would cast again, whatever its type, to fp16
+        as_cast = torch.autocast(device, enabled=False)  # which on CUDA would cast to fp16, whatever its dtype
     if device == "cuda":
-        parameters = _in_one_piece(parameters)
+        parameters = _contiguous(parameters)
     hx = tuple(part[None].contiguous() for part in state)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)
@@ -220,18 +290,18 @@ def _run_fused(fused, x, state, parameters):
     return y, *(part[0] for part in final)
 
 
-def _in_one_piece(parameters: tuple[Tensor, ...]) -> list[Tensor]:
-    """The same, one behind another in memory: cuDNN wants them so, and torch warns where it has to see to that."""
+def _contiguous(parameters: tuple[Tensor, ...]) -> list[Tensor]:
+    """The same in one block of memory, which cuDNN needs; torch warns where it has to make the copy itself."""
     flat = torch.cat([parameter.flatten() for parameter in parameters])
     parts = flat.split([parameter.numel() for parameter in parameters])
     return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
 
 
-# torch.export unrolls the fused kernels over the length of its example, so that no other length fits. As an operator
-# of its own the kernel stays whole, and both batch and length stay free; the exported program needs `import rnnzoo`.
+# torch.export unrolls the fused kernels over the length of its example, so that no other length fits. As a custom
+# operator the kernel is not unrolled, and batch and length stay dynamic; the exported program needs `import rnnzoo`.
 @torch.library.custom_op("rnnzoo::recurrence", mutates_args=())
 def _recurrence(x: Tensor, state: list[Tensor], parameters: list[Tensor], kernel: str) -> list[Tensor]:
-    # An operator's results must not share memory, and must lie there as declared below.
+    # An operator's results must not share memory, and must have the layout declared below.
     results = _run_fused(getattr(torch, kernel), x, state, parameters)
     return [part.clone(memory_format=torch.contiguous_format) for part in results]
 

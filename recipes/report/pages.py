@@ -4,7 +4,7 @@ from pathlib import Path
 
 from recipes.report.committed import RESULTS, ROOT, committed, configurations
 from recipes.report.runs import read
-from recipes.report.sections import headline, section
+from recipes.report.sections import headline, section, summary
 from recipes.report.speed import crf_speed, speed
 
 
@@ -35,5 +35,6 @@ def pages() -> dict[Path, str]:
     parts = {name: section(group, name, configurations(name, group)) for name, group in found.items()}
     parts["speed"] = speed(read(RESULTS / "speed.json"))
     parts |= {name: crf_speed(read(RESULTS / f"{name}.json")) for name in ("crf", "crf-cuda")}
-    places = {ROOT / "recipes" / "RESULTS.md": parts, ROOT / "README.md": {"results": headline(found)}}
+    first_page = {"headline": headline(found["imdb"]), "results": summary(found)}
+    places = {ROOT / "recipes" / "RESULTS.md": parts, ROOT / "README.md": first_page}
     return {path: filled(path, parts) for path, parts in places.items()}

@@ -97,7 +97,7 @@ def files(paths: list[Path]) -> list[Path]:
 def read(file: Path) -> dict:
     """The results of a run; what an older one does not say of its task is added."""
     found = json.loads(file.read_text(encoding="utf-8"))
-    if "task" in found and "description" not in found:
+    if "config" in found and "description" not in found:  # a benchmark has neither
         # Here, because it imports the tasks, and with them torch.
         from recipes.report.describe import described
 

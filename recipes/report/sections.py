@@ -1,4 +1,4 @@
-"""What is said of the runs on one data set: a verdict, a table, its legend, what was not run, what others published."""
+"""What is said of the runs on one data set: verdict, table, legend, what was not run, what others published."""
 
 import json
 import math
@@ -144,7 +144,24 @@ def section(results: list[dict], prefix: str, names: list[str] = ()) -> str:
     )
 
 
-def headline(groups: dict[str, list[dict]]) -> str:
+def headline(results: list[dict]) -> str:
+    """One sentence for the README: the best recurrent network, and the best of the other kinds."""
+    best = best_by_kind(models(results))
+    ours = best.pop(RECURRENT)
+
+    def cost(model: Model) -> str:
+        latency, score = model.latency("milliseconds"), mean(model.scores)
+        named = f"{model.name}, the best {model.kind} model"
+        return f"{score:.4f} at {latency:.1f} ms per {model.task.unit}, {model.megabytes:.1f} MB ({named})"
+
+    said, timed = "; ".join(map(cost, (ours, *best.values()))), ours.runs[0]["latency"]
+    return (
+        f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. Latency is that of `pipeline()` on "
+        f"raw text, {timed['num_threads']} threads on {timed['device']}; sizes are in fp32.\n"
+    )
+
+
+def summary(groups: dict[str, list[dict]]) -> str:
     """For the README: the best model of each kind, on each data set."""
     rows = []
     for dataset, results in groups.items():

@@ -10,7 +10,8 @@ class Known(NamedTuple):
 
     hub: its id on the Hub, and `revision` the branch that is read there (None: the default branch).
     language: an ISO 639-1 code, for the model card.
-    labels: the names of the classes, where copies are in use whose rows carry numbers only; else None.
+    labels: the names of its classes, where copies are in use whose rows carry numbers only; else None.
+    aliases: other names that copies give its classes; a model has the same labels whatever copy it learned from.
     about: what it is, with its source and terms of use, for the model card.
     published: results of others on its test split: `test_rows`, `columns`, `rows`.
     """
@@ -19,6 +20,7 @@ class Known(NamedTuple):
     revision: str | None
     language: str
     labels: list[str] | None
+    aliases: dict[str, str]
     about: str
     published: dict
 

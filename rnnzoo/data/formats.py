@@ -47,18 +47,13 @@ def read_csv(path: Path, layouts: Layouts) -> Iterator[Row]:
     In the columns of `layouts` other than `text`, whole numbers become integers, and lists are read as JSON.
     """
     csv.field_size_limit(2**31 - 1)  # a text may be longer than the module's default of 131,072 characters
-    written = []  # the lines of the record that is read
-
-    def noted() -> Iterator[str]:
-        for line in _lines(path):
-            written.append(line)
-            yield line
-
-    records = csv.reader(noted(), strict=True)
+    written: list[str] = []  # the lines of the current record
+    records = csv.reader(_lines(path, written), strict=True)
     header = next(records, [])
     if len(set(header)) < len(header):
         raise ValueError(f"a column name occurs twice in the header ({', '.join(header)})")
-    typed = [column for column in header if any(column in layout for layout in layouts) and column != "text"]
+    known = {column for layout in layouts for column in layout} - {"text"}
+    typed = [place for place, column in enumerate(header) if column in known]
     written.clear()
     for record in records:
         if record:  # not a blank line
@@ -70,17 +65,16 @@ def read_csv(path: Path, layouts: Layouts) -> Iterator[Row]:
             if "" in record:
                 as_written = _CSV_FIELD.findall("".join(written).rstrip("\r\n"))
                 record = [field if raw else None for field, raw in zip(record, as_written, strict=False)]
-            row = dict(zip(header, record, strict=True))
-            for column in typed:
-                row[column] = _csv_value(row[column])
-            yield row
+            for place in typed:
+                record[place] = _csv_value(record[place])
+            yield dict(zip(header, record, strict=True))
         written.clear()
 
 
 def _csv_value(field: str | None) -> Any:
     if field is None:
         return None
-    if field.removeprefix("-").isdigit() and field.isascii():
+    if field.isascii() and field.removeprefix("-").isdigit():
         return int(field)
     return _from_json(field) if field.startswith("[") else field
 
@@ -217,9 +211,15 @@ def first_layout(columns: Sequence[str], layouts: Layouts) -> list[str]:
     return list(next((layout for layout in layouts if set(layout) <= set(columns)), columns))
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file with their ends, without the byte order mark that spreadsheets write."""
+def _lines(path: Path, read: list[str] | None = None) -> Iterator[str]:
+    """The lines of a UTF-8 file with their ends, without the byte order mark that spreadsheets write.
+
+    Each is appended to the list `read`, if there is one, before it is yielded.
+    """
     # As bytes, whose lines end at "\n" only: str.splitlines also ends them at characters such as U+0085.
     with path.open("rb") as file:
         for number, line in enumerate(file):
-            yield line.decode("utf-8" if number else "utf-8-sig")
+            text = line.decode("utf-8" if number else "utf-8-sig")
+            if read is not None:
+                read.append(text)
+            yield text

@@ -72,24 +72,21 @@ class Split:
         Raises:
             DataError: there is no row, or one cannot be read.
         """
-        rows, number = self.read(), 0
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                break
-            except DataError:
-                raise
-            except BadRow as error:
-                raise DataError(f"Row {number} (counted from 0) of {self.where} {error}") from error
-            except _UNREADABLE as error:
-                raise DataError(
-                    f"{self.where[0].upper()}{self.where[1:]} cannot be read from row {number} (counted from 0) on: "
-                    f"{brief(error)}. The file may be damaged, truncated, or of another format than its name says."
-                ) from error
-            yield number, row
-            number += 1
-        if not number:
+        count = 0
+        try:
+            for number, row in enumerate(self.read()):
+                yield number, row
+                count = number + 1
+        except DataError:
+            raise
+        except BadRow as error:
+            raise DataError(f"Row {count} (counted from 0) of {self.where} {error}") from error
+        except _UNREADABLE as error:
+            raise DataError(
+                f"From row {count} (counted from 0) on, {self.where} cannot be read ({brief(error)}). The file may be "
+                "damaged, truncated, or of another format than its name says."
+            ) from error
+        if not count:
             raise DataError(f"There are no rows in {self.where}. Check how it was written, or take another data set.")
 
 

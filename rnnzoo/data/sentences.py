@@ -106,16 +106,17 @@ def _sentences(split: Split, listed: Sequence[str] | None) -> Iterator[Row]:
     feature = getattr((split.features or {}).get("ner_tags"), "feature", None)
     names = feature.names if isinstance(feature, ClassLabel) else listed
     for number, row in split.numbered():
-        words, tags = sentence(row, names, f"Row {number} (counted from 0) of {split.where}")
+        words, tags = sentence(row, number, split.where, names)
         yield {"tokens": words, "tags": tags, "number": number}
 
 
-def sentence(row: Row, names: Sequence[str] | None, at: str) -> tuple[list[str], list[str]]:
-    """A row's words and their tags as strings; `names` says what numbers mean, and `at` begins an error.
+def sentence(row: Row, number: int, where: str, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """The words and the tags of row `number` of a split, which errors call `where`; `names` are those of numbers.
 
     Raises:
         DataError: it has no words, or not one tag for each, or spans that are none of its text.
     """
+    at = f"Row {number} (counted from 0) of {where}"
     column = next((column for column in _SPAN_COLUMNS if column in row), None)
     if {"tokens", "ner_tags"} <= row.keys() or column is None or "text" not in row:
         words, tags = _tagged(row, names, at)

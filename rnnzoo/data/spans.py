@@ -1,6 +1,5 @@
 """Spans of characters, as annotation tools write entities, to words with IOB2 tags."""
 
-import re
 from typing import Any
 
 from rnnzoo.data.errors import DataError
@@ -20,23 +19,21 @@ def words_and_tags(text: str, spans: list[Any], at: str) -> tuple[list[str], lis
     Raises:
         DataError: a span that cannot be read, is empty or blank, reaches beyond the text, or overlaps another one.
     """
-    found = sorted(
-        (_span(span, f"{at} has the span {span!r:.100}", text) for span in spans), key=lambda span: span[:2]
-    )
+    found = sorted(_span(span, f"{at} has the span {span!r:.100}", text) for span in spans)
     for (start, end, _), (following, _, _) in zip(found, found[1:], strict=False):
         if following < end:
             raise DataError(
                 f"{at} has spans that overlap, at {start} to {end} and from {following} on: a word can belong to one "
                 "entity only. Keep one of them."
             )
-    borders = [0, *(border for start, end, _ in found for border in (start, end)), len(text)]
-    labels = [None, *(label for _, _, label in found for label in (label, None))]
-    words, tags = [], []
-    for label, start, end in zip(labels, borders, borders[1:], strict=True):
-        part = re.findall(r"\S+", text[start:end])
-        words += part
-        tags += [f"{'I' if place else 'B'}-{label}" if label else "O" for place in range(len(part))]
-    return words, tags
+    words, tags, position = [], [], 0
+    for start, end, label in found:
+        outside, inside = text[position:start].split(), text[start:end].split()
+        words += outside + inside
+        tags += ["O"] * len(outside) + [f"B-{label}"] + [f"I-{label}"] * (len(inside) - 1)
+        position = end
+    rest = text[position:].split()
+    return words + rest, tags + ["O"] * len(rest)
 
 
 def _span(span: Any, at: str, text: str) -> tuple[int, int, str]:

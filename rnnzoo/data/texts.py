@@ -24,8 +24,7 @@ _LAYOUT = Layout(
         "like aclImdb with train/pos, train/neg, test/pos and test/neg."
     ),
 )
-# Short class names that are written out, so that a model has the same labels whatever copy of IMDB it learned from.
-_WRITTEN_OUT = {"neg": "negative", "pos": "positive"}
+_ALIASES = {alias: label for known in KNOWN.values() for alias, label in known.aliases.items()}
 _CHUNK = 10_000  # rows that become a chunk of a table
 
 
@@ -103,7 +102,7 @@ def _open(name: str, dataset: str, *, lazy: bool) -> tuple[Place, dict[str, Spli
 
 
 def _own_names(splits: Iterable[Split], source: str) -> tuple[str, ...] | None:
-    """The class names that the splits store, if they do, neg and pos written out.
+    """The class names that the splits store, if they do, in the words of the catalog.
 
     Raises:
         DataError: they store different ones.
@@ -115,17 +114,17 @@ def _own_names(splits: Iterable[Split], source: str) -> tuple[str, ...] | None:
             f"The splits ({source}) name their classes differently: {' and '.join(map(str, sorted(found)))}. "
             "A number must mean the same class everywhere: write the files with one ClassLabel."
         )
-    return tuple(_WRITTEN_OUT.get(name, name) for name in found.pop()) if found else None
+    return tuple(_ALIASES.get(name, name) for name in found.pop()) if found else None
 
 
 def _examples(split: Split, names: Sequence[str] | None) -> Iterator[Row]:
     """The rows of a split, checked."""
     for number, row in split.numbered():
-        yield example(row, names, f"Row {number} (counted from 0) of {split.where}")
+        yield example(row, number, split.where, names)
 
 
-def example(row: Row, names: Sequence[str] | None, at: str) -> Row:
-    """A row's text and label; `at` begins an error. The classes may not be known yet.
+def example(row: Row, number: int, where: str, names: Sequence[str] | None) -> Row:
+    """The text and the label of row `number` of a split, which errors call `where`; `names` may not be known yet.
 
     Raises:
         DataError: it has no text, or no label that is the number of a class.
@@ -133,6 +132,7 @@ def example(row: Row, names: Sequence[str] | None, at: str) -> Row:
     text, label = row.get("text"), row.get("label")
     if type(text) is str and type(label) is int and 0 <= label < (len(names) if names else sys.maxsize):
         return {"text": text, "label": label}
+    at = f"Row {number} (counted from 0) of {where}"
     for column in ("text", "label"):
         if column not in row:
             raise DataError(
@@ -187,7 +187,8 @@ def _one_class(classes: list[int], source: str) -> DataError:
 def _table(rows: Iterable[Row]) -> pa.Table:
     schema, rows = pa.schema({"text": pa.string(), "label": pa.int64()}), iter(rows)
     chunks = iter(lambda: list(islice(rows, _CHUNK)), [])
-    return pa.Table.from_batches([pa.RecordBatch.from_pylist(chunk, schema) for chunk in chunks], schema)
+    columns = ({name: [row[name] for row in chunk] for name in schema.names} for chunk in chunks)
+    return pa.Table.from_batches([pa.RecordBatch.from_pydict(chunk, schema) for chunk in columns], schema)
 
 
 def _labelled(table: pa.Table, names: Sequence[str]) -> Dataset:

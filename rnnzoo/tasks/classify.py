@@ -10,7 +10,6 @@ from datasets import Dataset
 
 import rnnzoo
 from rnnzoo.data import texts
-from rnnzoo.data.corpus import Corpus
 from rnnzoo.training import probes
 from rnnzoo.training.task import Description, Task
 
@@ -27,21 +26,13 @@ class Classify(Task):
         example="A film that I will not forget.",
         metric="accuracy",
         metric_meaning="share of the texts with the right label",
-        selects="accuracy",
         truncate_in_call=True,
         traits=("words read",),
     )
+    corpora = texts
     train_tokenizer = staticmethod(rnnzoo.train_tokenizer)
     config_fields: ClassVar = {"problem_type": "single_label_classification"}
     parity_options: ClassVar = {"top_k": None}
-
-    @classmethod
-    def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
-        return texts.load(cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction)
-
-    @classmethod
-    def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
-        return texts.stream(cls.default_dataset, dataset, seed=seed, most=most)
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
         """Texts as ids. Words before the model's window are left out: they would be padding at best."""

@@ -11,7 +11,6 @@ from datasets import Dataset
 
 import rnnzoo
 from rnnzoo.data import sentences
-from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
 from rnnzoo.training import probes
@@ -37,7 +36,6 @@ class Tag(Task):
         example="Ada Lovelace lived in London.",
         metric="f1",
         metric_meaning="of complete entities, correct if type, first and last word are, as conlleval counts",
-        selects="f1",
         unit="sentence",
         answer="entities",
         rate="words",
@@ -45,17 +43,10 @@ class Tag(Task):
         traits=("trained on", "characters", "CRF", "word vectors"),
     )
     column = "tokens"
+    corpora = sentences
     train_tokenizer = staticmethod(rnnzoo.train_tagger_tokenizer)
     smallest_input: ClassVar = ["word"]
     parity_options: ClassVar = {"ignore_labels": []}
-
-    @classmethod
-    def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
-        return sentences.load(cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction)
-
-    @classmethod
-    def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
-        return sentences.stream(cls.default_dataset, dataset, seed=seed, most=most)
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -63,8 +54,8 @@ class Tag(Task):
         given, size = options.tokenizer.get("word_length"), options.model.get("character_size", 0)
         if given is not None and bool(given) != bool(size):
             raise RecipeError(
-                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give characters "
-                "exactly if the model reads them. Leave word_length out, or set both."
+                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give "
+                "characters if, and only if, the model reads them. Leave word_length out, or set both."
             )
 
     @classmethod
@@ -114,7 +105,7 @@ class Tag(Task):
         return {**batch, "labels": labels}
 
     def predict(self, model, batch, columns):
-        """Each word's tag is that of its first sub-token; a word that is not read is outside of all entities, tag 0."""
+        """A word has the tag of its first sub-token; one that is not read is outside of all entities, tag 0."""
         outputs = model(**batch)
         probabilities, tags = (part.tolist() for part in outputs.logits.float().softmax(-1).max(-1))
         return outputs.loss, [

@@ -15,7 +15,8 @@ TOLERANCE = 1e-4
 
 def served(task: Task, folder: Path, examples: Dataset, batch_size: int) -> list:
     """The predictions for some examples of the corpus, as the folder's pipeline gives them for their texts."""
-    options = task.parity_options | task.description.truncation(task.max_length)
+    options = task.description.pipeline_options if task.parity_options is None else task.parity_options
+    options = options | task.description.truncation(task.max_length)
     texts = [task.text(example) for example in examples]
     found = answers(folder, task.description.pipeline, texts, batch_size, **options)
     return [task.read_answer(answer, example) for answer, example in zip(found, examples, strict=True)]

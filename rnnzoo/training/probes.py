@@ -1,7 +1,7 @@
-"""Where a model errs: its pipeline is tried on names, negation, other domains and other case, for results.json.
+"""Where a model errs: probes of its pipeline with names, negation, other domains and other case, for results.json.
 
-The texts are this project's own, few and plain: they show a weakness that is there, and prove the absence of none. The
-idea of sentences that differ in a name alone is that of Kiritchenko & Mohammad 2018 (https://arxiv.org/abs/1805.04508).
+The texts are this project's own, few and plain: they can reveal a weakness, but not prove its absence. The idea of
+sentences that differ only in a name is that of Kiritchenko & Mohammad 2018 (https://arxiv.org/abs/1805.04508).
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from transformers import pipeline
 
 
 class Probe(NamedTuple):
-    """One line of the card: what was tried on how many texts, and what came of it, between 0 and 1."""
+    """One line of the card: what was probed with how many texts, and the result, between 0 and 1."""
 
     tried: str
     texts: int
@@ -32,7 +32,7 @@ NAMES = {
 
 
 def share(found: list) -> float:
-    """The mean of what is true or false, or of probabilities."""
+    """The mean of booleans or of probabilities."""
     return round(float(mean(found)), 4)
 
 
@@ -101,7 +101,7 @@ DOMAINS = {
 
 
 def sentiment(folder: Path, **options: Any) -> list[Probe]:
-    """Of a classifier into negative and positive; nothing for one with other labels."""
+    """Probes of a classifier into negative and positive; none for one with other labels."""
     ask = pipeline("text-classification", model=str(folder), device="cpu", batch_size=32, top_k=None, **options)
     if set(ask.model.config.id2label.values()) != {"negative", "positive"}:
         return []
@@ -146,7 +146,7 @@ PERSONS = ("per", "person")
 
 
 def names(folder: Path) -> list[Probe]:
-    """Of a tagger that knows persons; nothing for one that does not."""
+    """Probes of a tagger that finds persons; none for one that does not."""
     ask = pipeline(
         "token-classification", model=str(folder), device="cpu", batch_size=32, aggregation_strategy="simple"
     )

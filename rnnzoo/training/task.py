@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,12 +18,6 @@ from rnnzoo.training.options import Options
 from rnnzoo.training.probes import Probe
 
 
-PROBABILITIES = """\
-with torch.no_grad():
-    probabilities = model(**batch).logits.softmax(-1)
-print(model.config.id2label, probabilities)"""
-
-
 @dataclass(frozen=True)
 class Description:
     """How the models of a task are used, compared and shown. It travels in results.json and is read from there.
@@ -34,9 +29,8 @@ class Description:
         auto_class: name of the Auto class.
         model: what a model is called in a sentence, such as "text classifier"; `verb` is what it does.
         example: a text to try it on.
-        snippet: what the card's program in Python does with `tokenizer`, `model` and the example's `batch`.
-        metric: compares models on test; `metric_meaning` says what it counts.
-        selects: the metric on validation that selects the best epoch; larger is better.
+        metric: compares models on test, larger is better; `metric_meaning` says what it counts.
+        selects: the metric on validation that selects the best epoch, larger is better; by default the same.
         unit: what is answered at a time; `answer` is what comes out.
         rate: what is counted per second, one of the keys of `Task.counts`.
         timed_examples: how many test examples latency is measured on.
@@ -47,12 +41,12 @@ class Description:
 
     pipeline: str
     auto_class: str
-    model: str
-    verb: str
     example: str
     metric: str
     metric_meaning: str
-    selects: str
+    selects: str = ""
+    model: str = "model"
+    verb: str = "predict"
     unit: str = "text"
     answer: str = "label"
     rate: str = "texts"
@@ -61,7 +55,9 @@ class Description:
     truncate_in_call: bool = False
     traits: tuple[str, ...] = ()
     remark: str = ""
-    snippet: str = PROBABILITIES
+
+    def __post_init__(self):
+        object.__setattr__(self, "selects", self.selects or self.metric)
 
     @classmethod
     def of(cls, results: dict[str, Any]) -> "Description":
@@ -79,9 +75,10 @@ class Task:
     Attributes:
         name: what results.json, the configurations' folder and the recipe are called.
         kind: the kind of task, as the Hub names it, such as "text-classification".
-        default_dataset: what `--dataset auto` stands for.
+        default_dataset: the known data set that `--dataset auto` stands for, if any.
         description: how its models are used, compared and shown.
         Options: the options of its recipe.
+        corpora: the module whose `load` and `stream` read its data, such as rnnzoo.data.texts.
         column: the column of the corpus that is tokenized.
         train_tokenizer: makes the tokenizer of a new model; `smallest_input` is an input to try its options on.
         config_fields: fields of the configuration that the task decides.
@@ -91,9 +88,10 @@ class Task:
 
     name: ClassVar[str]
     kind: ClassVar[str]
-    default_dataset: ClassVar[str]
+    default_dataset: ClassVar[str] = ""
     description: ClassVar[Description]
     Options: ClassVar[type[Options]] = Options
+    corpora: ClassVar[ModuleType]
     column: ClassVar[str] = "text"
     train_tokenizer: ClassVar[Callable[..., PreTrainedTokenizerBase]]
     smallest_input: ClassVar[Any] = "word"
@@ -118,12 +116,12 @@ class Task:
     @classmethod
     def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
         """The corpus that `dataset` names, in memory."""
-        raise NotImplementedError
+        return cls.corpora.load(cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction)
 
     @classmethod
     def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
         """The same with a training split that is read lazily, `most` examples of it."""
-        raise NotImplementedError(f"{cls.__name__} has no lazy reading: leave out streaming.")
+        return cls.corpora.stream(cls.default_dataset, dataset, seed=seed, most=most)
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -170,8 +168,8 @@ class Task:
         """How much of everything that is counted per second an example has."""
         return {"texts": 1}
 
-    #: Arguments under which the pipeline answers with all that a prediction holds.
-    parity_options: ClassVar[dict[str, Any]] = {}
+    #: Arguments under which the pipeline answers with all that a prediction holds; None: those that users give.
+    parity_options: ClassVar[dict[str, Any] | None] = None
 
     def read_answer(self, answer: Any, example: dict[str, Any]) -> Any:
         """The pipeline's answer to an example's text as a prediction."""

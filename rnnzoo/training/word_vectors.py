@@ -1,4 +1,4 @@
-"""What a new model's word vectors begin with: word2vec of the training texts alone, or vectors from a file."""
+"""Initial word embeddings of a new model: word2vec trained on the training texts, or vectors from a file."""
 
 import time
 
@@ -15,10 +15,10 @@ from rnnzoo.training.options import WORD2VEC, Options
 
 
 def read_vectors(options: Options) -> WordVectors | str | None:
-    """What `options.word_vectors` names: the vectors of a file, read; WORD2VEC; or None.
+    """The vectors that `options.word_vectors` names, read from their file; or WORD2VEC, or None, as they are.
 
     Raises:
-        RecipeError: it cannot be read, or its vectors are not as wide as the model's.
+        RecipeError: they cannot be read, or differ in width from those of the model.
     """
     source, width = options.word_vectors, options.model.get("embedding_size", RecurrentConfig.embedding_size)
     if source in (None, WORD2VEC):
@@ -29,8 +29,8 @@ def read_vectors(options: Options) -> WordVectors | str | None:
         raise RecipeError(f"word_vectors: {error}") from error
     if found.vectors.shape[1] != width:
         raise RecipeError(
-            f"word_vectors: those of {source} have {found.vectors.shape[1]} numbers each, and the model's "
-            f"embedding_size is {width}. Set model.embedding_size to {found.vectors.shape[1]}."
+            f"word_vectors: those of {source} have {found.vectors.shape[1]} dimensions, but the model's embedding_size is "
+            f"{width}. Set model.embedding_size to {found.vectors.shape[1]}."
         )
     return found
 
@@ -42,9 +42,9 @@ def start_vectors(
     vectors: WordVectors | str | None,
     options: Options,
 ) -> float:
-    """Puts in what `given` has found, or word2vec of the rows' `input_ids`; the seconds that it took.
+    """Fills in what `read_vectors` returned, or trains word2vec on the `input_ids`; returns the seconds that it took.
 
-    Every process comes to the same vectors. A run that is resumed has them in its checkpoint.
+    Every process obtains the same vectors. A resumed run has them in its checkpoint.
     """
     if vectors is None or options.resume:
         return 0.0
@@ -61,27 +61,29 @@ def start_vectors(
 
 
 def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: WordVectors) -> Tensor:
-    """The table of `embeddings`, [V, E], with the vectors of those words that have one; others keep their own."""
+    """The table of `embeddings`, [V, E], with the vectors of the words that have one; other rows keep their values."""
     table = embeddings.weight.detach().cpu().clone()
     vocab = tokenizer.get_vocab()
     special = set(tokenizer.all_special_tokens)
     exact = {word: i for i, word in enumerate(vectors.words)}
-    # Where a file tells "London" from "london" and has only the first, that serves both.
+    # In a file that has "London" but not "london", that vector serves both.
     folded = {word.lower(): i for word, i in reversed(exact.items())} | exact
     pairs = [(vocab[word], folded[word]) for word in vocab if word in folded and word not in special]
     if not pairs:
-        raise RecipeError("word_vectors: they have no vector for any word of the tokenizer.")
+        raise RecipeError(
+            "word_vectors: none of the tokenizer's words has a vector there. Choose vectors of the language of the texts."
+        )
     ids, places = map(list, zip(*pairs, strict=True))
     table[ids] = vectors.vectors[places]
     return table
 
 
 def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tensor:
-    """Rows of ids -> a table to begin `embeddings` with, [V, E]; labels are not looked at.
+    """Rows of ids -> an initial table for `embeddings`, [V, E], by skip-gram with negative sampling.
 
-    For a word w, a neighbour c and noise words n, drawn by their frequency^0.75, log σ(v_w·u_c) + Σ_n log σ(-v_w·u_n)
-    rises (Mikolov et al. 2013, https://arxiv.org/abs/1310.4546). The vectors are centred and get the spread that the
-    table has now; what has no place in the rows (padding, say) keeps its own.
+    For a word w, a neighbour c and noise words n, drawn by frequency^0.75, log σ(v_w·u_c) + Σ_n log σ(-v_w·u_n) is
+    maximised (Mikolov et al. 2013, https://arxiv.org/abs/1310.4546). The vectors are centred and scaled to the standard
+    deviation that the table has now; ids that do not occur (padding, say) keep their vectors.
     """
     # Here, because only those who ask for vectors need it.
     from gensim.models import Word2Vec
@@ -91,12 +93,12 @@ def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tens
         [[str(i) for i in row] for row in rows],
         vector_size=table.shape[1],
         sg=1,
-        window=10,  # wide: words of one mood rather than of one part of speech
+        window=10,  # wide: it relates words of one sentiment rather than of one part of speech
         negative=10,
-        sample=1e-4,  # words more frequent than that are skipped now and then
+        sample=1e-4,  # words more frequent than that are subsampled
         epochs=5,
         min_count=1,
-        workers=1,  # with more, two runs differ
+        workers=1,  # with more, runs are not reproducible
         seed=seed,
     ).wv
     ids = torch.tensor([int(word) for word in fitted.index_to_key])

@@ -31,7 +31,6 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    pipeline,
 )
 
 import rnnzoo
@@ -41,8 +40,9 @@ from rnnzoo.embeddings import load_word_vectors
 from rnnzoo.tasks.classify import ImdbOptions
 from rnnzoo.training.command_line import parse
 from tests import conftest  # noqa: F401, first of all, because it says that there is no network
-from tests.models.test_embeddings import FORMATS
 from tests.support.reliability import note
+from tests.support.small_pipelines import SENTENCES, pipelines
+from tests.support.vector_files import FORMATS
 
 
 # Damage makes libraries warn of this and that.
@@ -51,9 +51,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 ROOT = Path(__file__).parents[2]
 ROOM = 2 << 30  # bytes of memory above those that a process has when it begins
 SECONDS = 300  # after which a case hangs, on a machine that has much else to do
-
-SENTENCES = [["Ada", "did", "n't", "meet", "Babbage", "."], ["a", "good", "film", "!"]] * 2
-LABELS = {0: "O", 1: "B-X", 2: "I-X"}
 
 
 def refused(error, *documented):
@@ -79,24 +76,6 @@ ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)
 MIXED = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join)
 LONG = st.tuples(st.sampled_from(PIECES) | ANY_TEXT, st.sampled_from([10**2, 10**2, 10**3, 10**3, 10**4, 10**5]))
 TEXTS = st.lists(ANY_TEXT | MIXED | LONG.map(lambda drawn: (drawn[0] * drawn[1])[: drawn[1]]), min_size=1, max_size=3)
-
-
-@functools.cache
-def pipelines():
-    """Of a classifier and a tagger with letters and a CRF, their weights random."""
-    torch.manual_seed(0)
-    words = rnnzoo.train_tokenizer([" ".join(row) for row in SENTENCES], vocab_size=20)
-    letters = rnnzoo.train_tagger_tokenizer(SENTENCES, vocab_size=20, word_length=5)
-    sizes = {"embedding_size": 4, "hidden_size": 4, "bidirectional": True}
-    classifier = rnnzoo.GRUForSequenceClassification(rnnzoo.GRUConfig(vocab_size=len(words), **sizes))
-    own = {"vocab_size": len(letters), "character_size": 2, "character_vocab_size": letters.character_vocab_size}
-    tagger = rnnzoo.LSTMForTokenClassification(rnnzoo.LSTMConfig(**own, **sizes, use_crf=True, id2label=LABELS))
-    for parameter in tagger.parameters():
-        torch.nn.init.normal_(parameter)
-    return (
-        pipeline("text-classification", model=classifier, tokenizer=words),
-        pipeline("token-classification", model=tagger, tokenizer=letters, aggregation_strategy="simple"),
-    )
 
 
 def check_texts(texts):

@@ -19,7 +19,7 @@ from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, run_fused
 from rnnzoo.tasks import classify as imdb
 from rnnzoo.tasks import tag as ner
 from tests.conftest import HEADS
-from tests.models.test_invariance import check_many
+from tests.support.invariance import check_many
 from tests.support.reliability import note
 from tests.support.small_task import SmallTask, Stopped, fresh_accelerator, trained
 

@@ -11,8 +11,8 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 
 from rnnzoo import modeling_rnnzoo
 from tests.conftest import HEADS, SMALL
-from tests.models.test_fuzz import pipelines
 from tests.support.reliability import note
+from tests.support.small_pipelines import pipelines
 
 
 ROOT = Path(__file__).parents[2]
@@ -80,13 +80,13 @@ def test_who_needs_the_whole_text_says_why(head, field, value, rows):
     model = head.model(**{field: value})
     ids, mask = rows
     state = model(ids, attention_mask=mask).final_state
-    with pytest.raises(ValueError, match=f"A model with {field}={value!r} cannot read on from an initial_state: it"):
+    with pytest.raises(ValueError, match=f"A model with {field}={value!r} cannot continue from an initial_state: it"):
         model(ids, attention_mask=mask, initial_state=state)
 
 
 def test_where_something_is_learned_rows_stay_whole(monkeypatch, rows):
     """In pieces, of which no graph is kept, nothing could be."""
-    monkeypatch.setattr(modeling_rnnzoo, "PIECE", 4)
+    monkeypatch.setattr(modeling_rnnzoo, "CHUNK", 4)
     ids, _ = rows
     for head in (CLASSIFIERS[0], TAGGERS[0]):
         model = head.model()

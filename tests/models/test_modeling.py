@@ -324,7 +324,7 @@ def test_weights_that_are_not_finite_are_not_loaded(head, tmp_path, number):
     name = sorted(weights)[-1]
     weights[name].view(-1)[-1] = number
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(OSError, match=f"The weights of .* are damaged .{name} has numbers that are not finite.*load"):
+    with pytest.raises(OSError, match=f"The weights of .* are damaged .{name} has values that are not finite.*load"):
         head.auto.from_pretrained(tmp_path)
 
 
