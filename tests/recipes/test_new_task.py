@@ -45,17 +45,14 @@ class Stars(Task):
 
     name = "stars"
     kind = "text-classification"
-    default_dataset = "reviews"
     description = Description(
         pipeline="text-classification",
         pipeline_options={"function_to_apply": "none"},
         auto_class="AutoModelForSequenceClassification",
-        model="star counter",
         verb="rate",
         example="a good film",
         metric="r2",
         metric_meaning="share of the variance of the stars that is explained",
-        selects="r2",
         unit="review",
         answer="stars",
         rate="words",
