@@ -154,6 +154,7 @@ class Tag(Task):
         return words
 
     def gap(self, served: list[tuple[int, float]], measured: list[tuple[int, float]]) -> float:
+        """The largest distance between two probabilities; infinite where the tags differ."""
         gaps = [abs(p - q) if a == b else float("inf") for (a, p), (b, q) in zip(served, measured, strict=True)]
         return float(np.max(gaps))  # NaN where one is
 
