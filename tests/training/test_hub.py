@@ -28,7 +28,7 @@ from tests.conftest import SMALL
 from tests.support.checkpoints import Code
 from tests.support.hub import UPLOADS, connect, environment, files_of
 from tests.support.hub_server import READS, WRITES, Hub, validates_here
-from tests.support.recipes import answered_here, flags, run
+from tests.support.recipes import answered_here, run
 
 
 pytestmark = UPLOADS
@@ -130,25 +130,6 @@ def test_a_private_model_is_invisible_without_a_token(hub, tmp_path, reviews):
     assert hub.repositories["you/mine"].private
     with pytest.raises(HfHubHTTPError):
         HfApi(token=False).model_info("you/mine")
-
-
-def test_several_processes_push_once(tmp_path, reviews):
-    with Hub() as hub:
-        done = subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-            + ["--num_processes", "2", "--main_process_port", "0"]  # any that is free
-            + ["-m", "recipes.imdb", *flags(tmp_path / "two", reviews, **CLASSIFIER)]
-            + ["--push_to_hub"],
-            cwd=ROOT, env=environment(hub, tmp_path / "home", PYTHONPATH=str(ROOT), ACCELERATE_USE_CPU="true"),
-            capture_output=True, text=True,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    repository = hub.repositories["you/two"]
-    assert repository.files == files_of(tmp_path / "two") and len(repository.commits) == 2
-    assert json.loads(repository.files["results.json"])["world_size"] == 2
-    for route in ("/api/whoami-v2", "/api/repos/create", "/api/models/you/two/commit/main"):
-        assert [path for _, path, _ in hub.requests].count(route) == 1
-    assert done.stdout.count("pushed: ") == 1 and WRITES not in done.stdout + done.stderr
 
 
 # ---- what is refused before any training ----
