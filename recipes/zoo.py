@@ -18,10 +18,20 @@ from rnnzoo.zoo import NAMESPACE
 
 
 def checkpoints() -> dict[Path, dict]:
-    """The folders of model_cards/ with the results of the run that wrote each: the one that was told its name."""
+    """The folders of model_cards/ with the results of the run that wrote each: the one that was told its name.
+
+    Raises:
+        RecipeError: a folder has no results.
+    """
     runs = [run for group in committed().values() for run in group]
     by_id = {run["config"]["hub_model_id"]: run for run in runs if run["config"].get("hub_model_id")}
     folders = sorted(file.parent for file in (ROOT / "model_cards").glob("*/config.json"))
+    for folder in folders:
+        if f"{NAMESPACE}/{folder.name}" not in by_id:
+            raise RecipeError(
+                f"{folder} has no results: no file in recipes/results/ is of a run with --hub_model_id "
+                f"{NAMESPACE}/{folder.name}. Copy that run's results.json there."
+            )
     return {folder: by_id[f"{NAMESPACE}/{folder.name}"] for folder in folders}
 
 
@@ -33,10 +43,10 @@ def results(folder: Path) -> dict:
     """
     if (folder / "results.json").is_file():
         return read(folder / "results.json")
-    try:
-        return checkpoints()[folder.resolve()]
-    except KeyError:
-        raise RecipeError(f"{folder} has no results.json, and is not a folder of model_cards/.") from None
+    found = checkpoints().get(folder.resolve())
+    if found is None:
+        raise RecipeError(f"{folder} has no results.json, and is not a folder of model_cards/.")
+    return found
 
 
 def card_of(run: dict) -> str:
@@ -104,7 +114,7 @@ def texts() -> dict[Path, str]:
     return {
         **{folder / "README.md": card_of(run) for folder, run in found.items()},
         ROOT / "rnnzoo" / "zoo.json": json.dumps([row(*pair) for pair in found.items()], indent=2) + "\n",
-        ROOT / "README.md": filled((ROOT / "README.md").read_text(encoding="utf-8"), {"zoo": table(found)}),
+        ROOT / "README.md": filled(ROOT / "README.md", {"zoo": table(found)}),
     }
 
 

@@ -69,9 +69,18 @@ TRAITS = {
 
 
 def trait(name: str) -> Column:
-    """The column of a trait: a row of `TRAITS`, or whatever value of results.json a dotted name leads to."""
-    if name in TRAITS or "." not in name:
+    """The column of a trait: a row of `TRAITS`, or whatever value of results.json a dotted name leads to.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if name in TRAITS:
         return TRAITS[name]
+    if "." not in name:
+        raise ValueError(
+            f"The results name the trait {name!r:.60}: it must be one of {', '.join(TRAITS)}, or the path of a value in "
+            "results.json, such as model_config.hidden_size."
+        )
 
     def cell(model: Model) -> str:
         found = model.runs[0]

@@ -11,11 +11,21 @@ from recipes.report.speed import crf_speed, speed
 BEGIN, END = "<!-- {}: written by make report -->\n", "<!-- end -->\n"
 
 
-def filled(text: str, parts: dict[str, str]) -> str:
-    """A page with each part in its place, between its comments."""
+def filled(path: Path, parts: dict[str, str]) -> str:
+    """The text of a page with each part in its place, between its comments.
+
+    Raises:
+        ValueError: the page has no place for a part.
+    """
+    text = path.read_text(encoding="utf-8")
     for name, part in parts.items():
-        before, rest = text.split(BEGIN.format(name))
-        text = before + BEGIN.format(name) + part + END + rest.split(END, 1)[1]
+        begin = BEGIN.format(name)
+        before, found, rest = text.partition(begin)
+        if not found or END not in rest:
+            raise ValueError(
+                f"{path.name} has no line {begin.strip()} with {END.strip()} after it: add both where the part belongs."
+            )
+        text = before + begin + part + END + rest.split(END, 1)[1]
     return text
 
 
@@ -27,4 +37,4 @@ def pages() -> dict[Path, str]:
     parts |= {name: crf_speed(read(RESULTS / f"{name}.json")) for name in ("crf", "crf-cuda")}
     first_page = {"headline": headline(found["imdb"]), "results": summary(found)}
     places = {ROOT / "recipes" / "RESULTS.md": parts, ROOT / "README.md": first_page}
-    return {path: filled(path.read_text(encoding="utf-8"), parts) for path, parts in places.items()}
+    return {path: filled(path, parts) for path, parts in places.items()}

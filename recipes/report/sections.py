@@ -86,7 +86,7 @@ def served(found: list[Model]) -> str:
     return (
         "\nWhat is measured is what is served: at the end of each run of the loop, pipeline() in a fresh process "
         f"answered {fewest:,} or more of the test texts, one by one and 32 at a time. The largest difference between "
-        f"a probability and its measured value is {gap:.1e} ({name}).\n"
+        f"an output and its measured value is {gap:.1e} ({name}).\n"
     )
 
 
@@ -156,8 +156,8 @@ def headline(results: list[dict]) -> str:
 
     said, timed = "; ".join(map(cost, (ours, *best.values()))), ours.runs[0]["latency"]
     return (
-        f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. Latency is that of `pipeline()` on raw "
-        f"text, {timed['num_threads']} threads on {timed['device']}; sizes are in fp32.\n"
+        f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. Latency is that of `pipeline()` on "
+        f"raw text, {timed['num_threads']} threads on {timed['device']}; sizes are in fp32.\n"
     )
 
 
@@ -167,16 +167,17 @@ def summary(groups: dict[str, list[dict]]) -> str:
     for dataset, results in groups.items():
         best = best_by_kind(models(results)).values()
         for model in sorted(best, key=lambda model: -mean(model.scores)):
-            rate = model.latency(f"{model.task.rate}_per_second")
+            task, latency = model.task, model.latency("milliseconds")
+            rate = model.latency(f"{task.rate}_per_second")
             rows.append(
                 [
                     dataset,
                     model.name,
                     model.kind,
-                    f"{model.task.metric} {mean(model.scores):.4f}",
+                    f"{task.metric} {mean(model.scores):.4f}",
                     f"{model.megabytes:.1f}",
-                    f"{model.latency('milliseconds'):.1f} per {model.task.unit}",
-                    f"{rate:,.0f} {model.task.rate}",
+                    "–" if latency is None else f"{latency:.1f} per {task.unit}",
+                    "–" if rate is None else f"{rate:,.0f} {task.rate}",
                 ]
             )
     return markdown(["data", "model", "kind", "test", "MB in fp32", "ms", "per second"], rows)

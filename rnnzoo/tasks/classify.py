@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import evaluate
-import numpy as np
 import torch
 from datasets import Dataset
 
@@ -65,9 +64,6 @@ class Classify(Task):
     def read_answer(self, answer: list[dict[str, Any]], example: dict[str, Any]) -> list[float]:
         scores = {part["label"]: part["score"] for part in answer}
         return [scores[label] for label in self.labels]
-
-    def gap(self, served: list[float], measured: list[float]) -> float:
-        return float(np.abs(np.subtract(served, measured)).max())  # NaN where one is
 
     def probe(self, folder: Path) -> list[probes.Probe]:
         return probes.sentiment(folder, **self.description.truncation(self.max_length))

@@ -54,8 +54,8 @@ class Tag(Task):
         given, size = options.tokenizer.get("word_length"), options.model.get("character_size", 0)
         if given is not None and bool(given) != bool(size):
             raise RecipeError(
-                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give characters "
-                "if, and only if, the model reads them. Leave word_length out, or set both."
+                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give "
+                "characters if, and only if, the model reads them. Leave word_length out, or set both."
             )
 
     @classmethod
@@ -154,6 +154,7 @@ class Tag(Task):
         return words
 
     def gap(self, served: list[tuple[int, float]], measured: list[tuple[int, float]]) -> float:
+        """The largest distance between two probabilities; infinite where the tags differ."""
         gaps = [abs(p - q) if a == b else float("inf") for (a, p), (b, q) in zip(served, measured, strict=True)]
         return float(np.max(gaps))  # NaN where one is
 

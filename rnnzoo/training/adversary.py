@@ -52,7 +52,7 @@ class Adversary:
         # example without labels is zero, and its vectors stay unperturbed.
         g = g / g.abs().amax((1, 2), keepdim=True).clamp(min=torch.finfo(g.dtype).tiny)
         norms, steepness = (part.flatten(1).norm(dim=1)[:, None, None] for part in (x, g))
-        self.perturbation = self.epsilon * norms * g / steepness.clamp(min=1)  # 1 is its largest value, unless all are 0
+        self.perturbation = self.epsilon * norms * g / steepness.clamp(min=1)  # its largest value is 1, or 0
         self.vectors = None
 
     def rest(self) -> None:

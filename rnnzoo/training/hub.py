@@ -88,8 +88,8 @@ def _trouble(error: Exception, repo_id: str) -> str:
         return f"the Hub rejects the token ({_brief(error)}). {log_in}"
     if error.response.status_code == 403:
         return (
-            f"the token has no write access to {repo_id} ({_brief(error)}). Log in with one that has, or choose another "
-            "repository with --hub_model_id."
+            f"the token has no write access to {repo_id} ({_brief(error)}). Log in with one that has, or choose "
+            "another repository with --hub_model_id."
         )
     return f"the Hub refused {repo_id} ({_brief(error)}). Try again, or choose another with --hub_model_id."
 

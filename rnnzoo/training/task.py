@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
 from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -175,8 +176,8 @@ class Task:
         raise NotImplementedError
 
     def gap(self, served: Any, measured: Any) -> float:
-        """The largest distance between the probabilities of two predictions; infinite where they differ otherwise."""
-        raise NotImplementedError
+        """The largest distance between two predictions: of numbers, or lists of them, unless a task says otherwise."""
+        return float(np.abs(np.subtract(served, measured)).max())  # NaN where one is
 
     def probe(self, folder: Path) -> list[Probe]:
         """What a saved folder does with texts unlike those of the data set, for results.json and the card."""

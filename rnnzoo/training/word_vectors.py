@@ -70,7 +70,9 @@ def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: 
     folded = {word.lower(): i for word, i in reversed(exact.items())} | exact
     pairs = [(vocab[word], folded[word]) for word in vocab if word in folded and word not in special]
     if not pairs:
-        raise RecipeError("word_vectors: none of the tokenizer's words has a vector there. Choose vectors of the language of the texts.")
+        raise RecipeError(
+            "word_vectors: none of the tokenizer's words has a vector there. Choose vectors of the language of the texts."
+        )
     ids, places = map(list, zip(*pairs, strict=True))
     table[ids] = vectors.vectors[places]
     return table

@@ -1,4 +1,4 @@
-"""recipes.imdb: a whole run and its folder, what it serves, where it starts from, and what it refuses."""
+"""Text classification by recipes.imdb: a whole run and its folder, what it serves, where it starts, what it refuses."""
 
 import json
 import os
@@ -18,14 +18,17 @@ from sklearn.metrics import accuracy_score
 from transformers import pipeline
 
 import rnnzoo
+from recipes.imdb import TASK
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.synthetic.reviews import make_reviews
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.training import loop as training
+from rnnzoo.training import loop, parity
+from rnnzoo.training import run as running
 from rnnzoo.training.build import build
-from rnnzoo.training.command_line import parse
-from tests.support import small_bert
-from tests.support.small_task import fresh_accelerator
+from rnnzoo.training.run import parse
+from rnnzoo.training.run_folder import in_fp16
+from tests.support import recipes, small_bert
+from tests.support.checkpoints import truncate
+from tests.support.recipes import flags
 
 
 ROOT = Path(__file__).parents[2]
@@ -35,15 +38,7 @@ MODEL = {"model_type": "rnnzoo-lstm", "embedding_size": 16, "hidden_size": 16}
 NEW = {"model": MODEL, "tokenizer": {"vocab_size": 300}}
 BRIEF = {"batch_size": 32, "num_train_epochs": 2, "max_train_steps": 9, "verify_rows": 20, "num_threads": 1}
 
-
-def flags(folder, dataset, **options):
-    given = {"output_dir": str(folder), "dataset": str(dataset), **options}
-    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
-
-
-def run(folder, dataset="made", **options):
-    fresh_accelerator()
-    return imdb.recipe(flags(folder, dataset, **options))
+run = partial(recipes.run, TASK)
 
 
 def write_rows(path, columns):
@@ -53,23 +48,13 @@ def write_rows(path, columns):
 
 @pytest.fixture(scope="module")
 def reviews(tmp_path_factory):
-    """A small data set of made reviews, some of them empty."""
+    """A small data set of synthetic reviews, some of them empty."""
     folder = tmp_path_factory.mktemp("reviews")
     for split, size in {"train": 211, "validation": 53, "test": 67}.items():
         rows = make_reviews()[split][:size]
         rows["text"][3] = ""
         write_rows(folder / f"{split}.jsonl", rows)
     return folder
-
-
-@pytest.fixture
-def served_here(monkeypatch):
-    """Asks the pipeline in this process: a fresh one takes seconds, and `written` shows that too."""
-
-    def answers(folder, task, texts, batch_size, **options):
-        return pipeline(task, model=str(folder))(texts, batch_size=batch_size, **options)
-
-    monkeypatch.setattr(imdb, "answers", answers)
 
 
 def contents(folder):
@@ -85,14 +70,15 @@ def written(tmp_path_factory):
     """A folder that the recipe wrote: an LSTM, trained for some seconds, served by fresh processes."""
     folder = tmp_path_factory.mktemp("runs") / "small-lstm"
     options = {"model": MODEL | {"embedding_size": 32, "hidden_size": 32, "classifier_dropout": 0.1}}
-    splits, read = [], training.evaluate
+    splits, evaluated = [], loop.evaluate
 
     def counted(accelerator, model, task, split, options):
         splits.append(split)
-        return read(accelerator, model, task, split, options)
+        return evaluated(accelerator, model, task, split, options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "evaluate", counted)
+        for module in (loop, running):
+            patch.setattr(module, "evaluate", counted)
         results = run(
             folder,
             **options,
@@ -141,13 +127,13 @@ def test_results_hold_what_the_design_promises(written):
 
 
 def test_training_trains(written):
-    # Half of the made set's test rows are of each class, and a bag of words stays near 0.7.
+    # Half of the test examples are of each class, and a bag of words stays near 0.7.
     assert written[1]["metrics"]["test"]["accuracy"] > 0.8
     assert written[1]["history"][-1]["train_loss"] < written[1]["history"][0]["train_loss"]
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])
-def test_the_pipeline_gives_the_score_of_the_whole_test_split(written, batch_size):
+def test_the_pipeline_gives_the_score_of_the_entire_test_split(written, batch_size):
     folder, results = written
     test = make_reviews(seed=0)["test"]
     answers = pipeline("text-classification", model=str(folder))(test["text"][:], batch_size=batch_size)
@@ -155,7 +141,7 @@ def test_the_pipeline_gives_the_score_of_the_whole_test_split(written, batch_siz
     assert accuracy_score(test["label"][:], found) == results["metrics"]["test"]["accuracy"]
 
 
-def test_what_was_served_is_in_the_results(written):
+def test_the_comparison_with_the_pipeline_is_in_the_results(written):
     served = written[1]["served"]
     assert served["rows"] == 100
     assert served["largest_difference"] < 1e-5
@@ -171,7 +157,7 @@ def test_the_card_is_made_from_the_results(written):
     assert found == results["metrics"]["test"]
     assert {result.dataset_split for result in card.data.eval_results} == {"test"}
     assert card.data.pipeline_tag == "text-classification"
-    assert "made by a small grammar" in card.text
+    assert "generated by a small grammar" in card.text
     for metrics in results["metrics"].values():
         assert f"{metrics['accuracy']:.4f}" in card.text
 
@@ -179,30 +165,27 @@ def test_the_card_is_made_from_the_results(written):
 # ---- serving, and writing over an older run ----
 
 
-@pytest.mark.parametrize("tampered", [1, 32])
-def test_a_folder_that_serves_something_else_is_not_written(tmp_path, reviews, served_here, monkeypatch, tampered):
-    answers = imdb.answers
-
-    def other(folder, task, texts, batch_size, **options):
+def test_a_folder_that_serves_something_else_is_not_written(tmp_path, reviews, served_here, monkeypatch):
+    def other(tampered, folder, name, texts, batch_size, **options):
         if batch_size == tampered:
             weights = load_file(folder / "model.safetensors")
             weights["classifier.bias"] += torch.tensor([0.0, 1e-3])
             save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        return answers(folder, task, texts, batch_size, **options)
+        return recipes.answered_here(folder, name, texts, batch_size, **options)
 
     folder = tmp_path / "out"
     run(folder, reviews, **NEW, **BRIEF)
     before = contents(folder)
-    monkeypatch.setattr(imdb, "answers", other)
-    for place in (folder, tmp_path / "new"):
+    for place, tampered in ((folder, 32), (tmp_path / "new", 1)):
+        monkeypatch.setattr(parity, "answers", partial(other, tampered))
         with pytest.raises(RuntimeError, match=f"What is served is not what was measured.*batch size {tampered} "):
             run(place, reviews, **NEW, **BRIEF, seed=1)
-    # What it trained is still to be had from its checkpoint; besides, the folder is as it was.
+    # What was trained is still in the checkpoint; apart from that, the folder is as before.
     assert {path: data for path, data in contents(folder).items() if "checkpoints" not in path} == before
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["checkpoints"]
 
 
-def test_an_older_run_is_replaced_as_a_whole(tmp_path, reviews, served_here):
+def test_an_older_run_is_replaced_completely(tmp_path, reviews, served_here):
     run(tmp_path / "out", reviews, **NEW, **BRIEF, seed=1)
     old = contents(tmp_path / "out")
     model = {**MODEL, "model_type": "rnnzoo-birnn"}
@@ -224,29 +207,29 @@ def test_bf16_is_measured_in_fp32_as_it_is_served(tmp_path, reviews, served_here
 
 def test_half_precision_is_measured_as_it_is_stored(tmp_path, reviews, served_here):
     options = NEW | BRIEF | {"verify_rows": 67, "learning_rate": 0.03}
-    whole = run(tmp_path / "whole", reviews, **options)
+    full = run(tmp_path / "full", reviews, **options)
     half = run(tmp_path / "half", reviews, **options, half_precision=True)
-    stored, weights = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "whole"))
+    stored, weights = (load_file(tmp_path / name / "model.safetensors") for name in ("half", "full"))
     assert all(torch.equal(stored[name], weight.half()) for name, weight in weights.items())
-    assert whole["weights_bytes"] > 1.8 * half["weights_bytes"]
+    assert full["weights_bytes"] > 1.8 * half["weights_bytes"]
     model = rnnzoo.LSTMForSequenceClassification.from_pretrained(tmp_path / "half")
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     # The history is that of training; what is stored has a loss of its own, which is that of what is served.
-    assert half["history"][-1]["validation"] == whole["history"][-1]["validation"]
+    assert half["history"][-1]["validation"] == full["history"][-1]["validation"]
     assert half["served"]["largest_difference"] < 1e-6
     for split in ("validation", "test"):
-        assert 0 < abs(half["metrics"][split]["loss"] - whole["metrics"][split]["loss"]) < 1e-3
+        assert 0 < abs(half["metrics"][split]["loss"] - full["metrics"][split]["loss"]) < 1e-3
 
 
-def test_half_precision_has_a_largest_number():
+def test_a_weight_beyond_the_range_of_fp16_is_refused():
     layer = torch.nn.Linear(1, 1)
     with torch.no_grad():
         layer.bias.fill_(70_000.0)
-    with pytest.raises(RecipeError, match=r"a weight of bias is beyond 65,504, its largest number\. Leave it out"):
-        training.halved(layer)
+    with pytest.raises(RecipeError, match="A weight of bias exceeds the fp16 maximum 65,504: drop --half_precision"):
+        in_fp16(layer)
 
 
-def test_a_folder_gives_its_model_a_name(tmp_path, reviews, served_here, monkeypatch):
+def test_a_model_is_named_after_its_folder(tmp_path, reviews, served_here, monkeypatch):
     (tmp_path / "my-lstm").mkdir()
     monkeypatch.chdir(tmp_path / "my-lstm")
     assert run(".", reviews, **NEW, **BRIEF)["model"] == "my-lstm"
@@ -263,22 +246,23 @@ def test_a_tracker_sees_every_step(tmp_path, reviews, served_here):
 
 KILLED = """
 import os, signal, sys
-from rnnzoo.tasks import classify as imdb
+from recipes.imdb import TASK
+from rnnzoo.training.run import run
 
-collate, calls = imdb.collate, []
+collate, calls = TASK.collate, []
 
-def killed(tokenizer, rows):
-    calls.append(rows)
+def killed(self, columns):
+    calls.append(columns)
     if len(calls) == 8:
         os.kill(os.getpid(), signal.SIGKILL)
-    return collate(tokenizer, rows)
+    return collate(self, columns)
 
-imdb.collate = killed
-imdb.recipe(sys.argv[1:])
+TASK.collate = killed
+run(TASK)
 """
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path, reviews, served_here):
+def test_a_killed_run_resumes_and_ends_with_the_same_weights(tmp_path, reviews, served_here):
     model = MODEL | {"recurrent_dropout": 0.3, "classifier_dropout": 0.3}
     options = NEW | BRIEF | {"model": model, "checkpointing_steps": 2}
     # The eighth batch is the first one of validation, after seven of training.
@@ -293,9 +277,9 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, reviews, served_here):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["checkpoints"]
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-6"]
     resumed = run(tmp_path / "out", reviews, **options, resume=True)
-    whole = run(tmp_path / "whole", reviews, **options)
-    assert resumed["metrics"] == whole["metrics"]
-    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "whole"))
+    uninterrupted = run(tmp_path / "uninterrupted", reviews, **options)
+    assert resumed["metrics"] == uninterrupted["metrics"]
+    ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "uninterrupted"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert not (tmp_path / "out" / "checkpoints").exists()
 
@@ -303,7 +287,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, reviews, served_here):
 # ---- starting from a checkpoint ----
 
 
-def test_a_run_goes_on_from_a_folder_that_another_wrote(tmp_path, written, served_here):
+def test_a_run_starts_from_a_folder_that_another_wrote(tmp_path, written, served_here):
     folder, before = written
     results = run(tmp_path / "out", model_name_or_path=str(folder), learning_rate=0.0, **BRIEF)
     assert results["metrics"]["test"] == pytest.approx(before["metrics"]["test"], abs=1e-6)
@@ -312,7 +296,7 @@ def test_a_run_goes_on_from_a_folder_that_another_wrote(tmp_path, written, serve
     assert results["config"]["max_length"] is None and "truncation" not in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_run_goes_on_with_longer_texts(tmp_path, reviews, bert, served_here):
+def test_a_run_may_read_longer_texts_than_its_checkpoint_did(tmp_path, reviews, bert, served_here):
     short, long = {"max_length": 20}, {"max_length": 40}
     run(tmp_path / "short", reviews, model_name_or_path=str(bert()), **short, **BRIEF)
     again = {"model_name_or_path": str(tmp_path / "short")}
@@ -320,7 +304,7 @@ def test_a_run_goes_on_with_longer_texts(tmp_path, reviews, bert, served_here):
     assert run(tmp_path / "same", reviews, **again, **BRIEF)["config"]["max_length"] == 20
 
 
-def test_a_run_goes_on_with_another_dropout(tmp_path, reviews, written, served_here):
+def test_a_run_may_have_another_dropout_than_its_checkpoint(tmp_path, reviews, written, served_here):
     results = run(
         tmp_path / "out", reviews, model_name_or_path=str(written[0]), model={"classifier_dropout": 0.5}, **BRIEF
     )
@@ -336,11 +320,13 @@ def bert(tmp_path):
     return partial(small_bert.save, tmp_path / "bert")
 
 
-@pytest.mark.parametrize("options", [{}, {"max_length": 20}], ids=str)
 @pytest.mark.parametrize(
-    "inputs",
-    [("input_ids", "token_type_ids", "attention_mask"), ("input_ids", "attention_mask")],
-    ids=["token types", "no token types"],
+    ("inputs", "options"),
+    [
+        (("input_ids", "token_type_ids", "attention_mask"), {}),
+        (("input_ids", "attention_mask"), {"max_length": 20}),
+    ],
+    ids=["token types", "no token types, truncated"],
 )
 def test_the_same_loop_trains_bert(tmp_path, reviews, bert, served_here, inputs, options):
     folder = bert(inputs)  # which reads 64 tokens, where texts have more
@@ -348,11 +334,11 @@ def test_the_same_loop_trains_bert(tmp_path, reviews, bert, served_here, inputs,
     results = run(tmp_path / "out", reviews, model_name_or_path=str(folder), **change, **options, **BRIEF)
     assert results["model_type"] == "bert"
     assert json.loads((tmp_path / "out" / "config.json").read_text())["attention_probs_dropout_prob"] == 0.25
-    # What its users must know to be answered as it was measured.
-    cut = options.get("max_length", 64)
-    assert results["config"]["max_length"] == cut
-    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["model_max_length"] == cut
-    assert f", truncation=True, max_length={cut})" in (tmp_path / "out" / "README.md").read_text()
+    # What users must know to get the answers that were measured.
+    longest = options.get("max_length", 64)
+    assert results["config"]["max_length"] == longest
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["model_max_length"] == longest
+    assert f", truncation=True, max_length={longest})" in (tmp_path / "out" / "README.md").read_text()
     assert results["served"]["largest_difference"] < 1e-5
     before, after = (load_file(place / "model.safetensors") for place in (folder, tmp_path / "out"))
     assert before.keys() == after.keys()
@@ -366,10 +352,10 @@ def test_the_same_loop_trains_bert(tmp_path, reviews, bert, served_here, inputs,
 
 @pytest.fixture
 def refused(tmp_path, reviews, monkeypatch):
-    """A function that runs the recipe and shows that it stopped in time, with one paragraph that says this."""
+    """A function that shows that a run stops before training, with an error of one paragraph that says this."""
 
     def check(says, dataset=reviews, **options):
-        monkeypatch.setattr(training, "train", lambda *args: pytest.fail("the training began"))
+        monkeypatch.setattr(running, "train", lambda *args: pytest.fail("training began"))
         with pytest.raises(RecipeError, match=says) as caught:
             run(tmp_path / "out", dataset, **options)
         assert "\n" not in str(caught.value)
@@ -402,14 +388,14 @@ def refused(tmp_path, reviews, monkeypatch):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_options_of_a_new_model(refused, options, says):
+def test_options_that_a_new_model_cannot_have_are_refused(refused, options, says):
     refused(says, **NEW | options)
 
 
 def test_options_are_refused_before_data_is_read():
     given = flags("runs/x", "no/such/data", model=MODEL | {"hidden_size": 0}, tokenizer={"vocab_size": 9})
     with pytest.raises(RecipeError, match="hidden_size=0"):
-        parse(imdb.ImdbOptions, given)
+        parse(TASK, given)
 
 
 def columns(text=("good", "bad"), **others):
@@ -419,17 +405,13 @@ def columns(text=("good", "bad"), **others):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (columns(sentiment=(1, 0)), "There is no column 'label' in the train split.*sentiment"),
-        (columns(label=("good", "bad")), "They must be integers"),
-        (columns(label=(0.5, 1.5)), "They must be integers"),
-        (columns(label=(1, 1)), "Every row of the train split .* has the label 1"),
-        (columns(label=(0, None)), "Row 1 .* has no label"),
+        (columns(sentiment=(1, 0)), "has no column 'label', only: text, sentiment"),
+        (columns(label=(1, 1)), "have the label 1: there is nothing to tell apart"),
         (columns(text=("", " "), label=(0, 1)), "no word in texts"),
-        ({"text": [], "label": []}, "There are no rows in the train split|cannot be read as"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["no labels", "one class", "no words"],
 )
-def test_data_that_cannot_be_trained_on(refused, tmp_path, rows, says):
+def test_data_that_cannot_be_trained_on_is_refused(refused, tmp_path, rows, says):
     folder = tmp_path / "data"
     folder.mkdir()
     for split in ("train", "test"):
@@ -442,12 +424,8 @@ def no_tokenizer(folder):
         path.unlink()
 
 
-def cut_short(name):
-    def cut(folder):
-        path = folder / name
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-    return cut
+def truncated(name):
+    return lambda folder: truncate(folder / name)
 
 
 def other_tokenizer(folder):
@@ -463,15 +441,15 @@ def a_word_far_off(folder):
 
 
 DAMAGE = {
-    "weights cut short": (cut_short("model.safetensors"), "cannot be loaded as a text classifier with 2 labels"),
+    "truncated weights": (truncated("model.safetensors"), "cannot be loaded as a text classifier with 2 labels"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "cannot be loaded"),
-    "configuration cut short": (cut_short("config.json"), "cannot be loaded"),
+    "truncated configuration": (truncated("config.json"), "cannot be loaded"),
     "configuration is no JSON": (lambda folder: (folder / "config.json").write_text("garbage"), "cannot be loaded"),
     "configuration of nothing": (lambda folder: (folder / "config.json").write_text("{}"), "cannot be loaded"),
     "no tokenizer": (no_tokenizer, "cannot be loaded"),
-    "tokenizer cut short": (cut_short("tokenizer.json"), "cannot be loaded"),
-    "tokenizer for more words": (other_tokenizer, "number 1999, .*do not belong together"),
-    "tokenizer with a gap": (a_word_far_off, "number 5000, .*do not belong together"),
+    "truncated tokenizer": (truncated("tokenizer.json"), "cannot be loaded"),
+    "tokenizer for more words": (other_tokenizer, "ids up to 1999, .*different checkpoints"),
+    "tokenizer with a gap": (a_word_far_off, "ids up to 5000, .*different checkpoints"),
 }
 
 
@@ -496,12 +474,12 @@ def checkpoint(tmp_path, request):
 
 @pytest.mark.parametrize("kind", ["lstm", "bert"])
 @pytest.mark.parametrize(("damage", "says"), DAMAGE.values(), ids=DAMAGE)
-def test_a_checkpoint_that_is_damaged(refused, checkpoint, kind, damage, says):
+def test_a_damaged_checkpoint_is_refused(refused, checkpoint, kind, damage, says):
     folder = checkpoint(kind, damage)
     refused(f"{folder.name}.*{says}", model_name_or_path=str(folder))
 
 
-def test_a_checkpoint_for_other_labels(refused, checkpoint):
+def test_a_checkpoint_with_another_number_of_labels_is_refused(refused, checkpoint):
     folder = checkpoint("lstm", lambda folder: None, num_labels=3)
     refused("cannot be loaded as a text classifier with 2 labels", model_name_or_path=str(folder))
 
@@ -521,16 +499,16 @@ def test_a_checkpoint_for_other_labels(refused, checkpoint):
     ],
     ids=str,
 )
-def test_a_checkpoint_whose_options_cannot_be_so(refused, checkpoint, kind, change, says):
+def test_options_that_a_checkpoint_cannot_have_are_refused(refused, checkpoint, kind, change, says):
     folder = checkpoint(kind, lambda folder: None)
     refused(says, model_name_or_path=str(folder), model=change)
 
 
-def test_a_text_longer_than_a_transformer_reads(refused, bert):
+def test_a_max_length_beyond_the_positions_of_a_transformer_is_refused(refused, bert):
     refused("max_length is 65, and this model has 64 positions", model_name_or_path=str(bert()), max_length=65)
 
 
-def test_a_checkpoint_that_is_not_there(refused):
+def test_a_missing_checkpoint_is_refused(refused):
     refused("nowhere/at-all cannot be loaded", model_name_or_path="nowhere/at-all")
 
 
@@ -540,20 +518,20 @@ def test_a_checkpoint_that_is_not_there(refused):
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_makes_its_model(config, bert):
     assert f"--config {config.relative_to(ROOT)}\n" in config.read_text()  # how to launch it
-    options = parse(imdb.ImdbOptions, ["--config", str(config)])
+    options = parse(TASK, ["--config", str(config)])
     assert options.output_dir == f"runs/{config.stem}"
     if options.model_name_or_path:
         options.model_name_or_path = str(bert())  # for one that is not here
-    tokenizer, model = build(options, ["negative", "positive"], make_reviews()["train"]["text"])
+    tokenizer, model = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
     assert model.config.model_type == options.model.get("model_type", "bert")
     assert model.config.vocab_size == len(tokenizer)
 
 
 @pytest.mark.parametrize("family", ["rnn", "birnn", "lstm", "gru"])
-def test_the_textbooks_experiment(family):
+def test_the_book_configurations_are_the_textbooks_experiment(family):
     (config,) = (path for path in CONFIGS if path.stem == f"book-{family}")
-    options = parse(imdb.ImdbOptions, ["--config", str(config)])
-    tokenizer, model = build(options, ["negative", "positive"], make_reviews()["train"]["text"])
+    options = parse(TASK, ["--config", str(config)])
+    tokenizer, model = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
     assert options.tokenizer["vocab_size"] == 2500 + len(tokenizer.all_special_ids)
     found = model.config.to_dict()
     expected = {
@@ -577,9 +555,9 @@ def test_the_textbooks_experiment(family):
 
 
 @pytest.mark.parametrize("family", ["rnn", "birnn", "lstm", "gru"])
-def test_what_is_tuned_is_still_the_textbooks_experiment(family):
+def test_the_tuned_configurations_keep_the_sizes_of_the_textbook(family):
     book, tuned = (
-        parse(imdb.ImdbOptions, ["--config", str(ROOT / f"recipes/configs/imdb/{kind}-{family}.yaml")])
+        parse(TASK, ["--config", str(ROOT / f"recipes/configs/imdb/{kind}-{family}.yaml")])
         for kind in ("book", "tuned-book")
     )
     for name in ("model_type", "window", "embedding_size", "hidden_size"):
@@ -593,7 +571,7 @@ def test_what_is_tuned_is_still_the_textbooks_experiment(family):
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
 def test_the_metric_is_that_of_scikit_learn(size):
-    metric = evaluate.load(str(ROOT / "recipes" / "metrics" / "accuracy.py"))
+    metric = evaluate.load(str(ROOT / "rnnzoo" / "tasks" / "metrics" / "accuracy.py"))
     predictions, references = np.random.default_rng(size).integers(0, 3, (2, size))
     found = metric.compute(predictions=predictions, references=references)
     assert found == {"accuracy": accuracy_score(references, predictions)}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
-METRIC = Path(__file__).parent.parent / "recipes" / "metrics" / "entities.py"
+METRIC = Path(__file__).parents[2] / "rnnzoo" / "tasks" / "metrics" / "entities.py"
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def metric():
 
 
 def conlleval(references, predictions):
-    """The count of conlleval.pl, word by word: an entity is right if both begin, go on and end together."""
+    """The count of conlleval.pl, word by word: an entity is correct if both begin and end together."""
     right, wanted, found = Counter(), Counter(), Counter()
     for pair in zip(references, predictions, strict=True):
         before, running = ("O-", "O-"), None
@@ -66,13 +66,13 @@ sentences = st.lists(st.tuples(tags, tags), max_size=8)
 
 @settings(deadline=None)  # files are written
 @given(st.lists(sentences, min_size=1, max_size=10))
-def test_conlleval_says_the_same(metric, drawn):
-    """Of any tags, also where an I- continues nothing: models predict such."""
+def test_scores_are_those_of_conlleval(metric, drawn):
+    """For any tags, also where an I- continues nothing: models predict such."""
     references, predictions = ([[pair[side] for pair in sentence] for sentence in drawn] for side in (0, 1))
     assert metric.compute(predictions=predictions, references=references) == nearly(conlleval(references, predictions))
 
 
-def test_by_hand(metric):
+def test_scores_counted_by_hand(metric):
     references = ["O B-LOC I-LOC O B-PER".split(), "B-ORG O".split(), "B-LOC B-LOC".split()]
     predictions = ["O I-LOC I-LOC O B-ORG".split(), "B-ORG I-ORG".split(), "B-LOC B-LOC".split()]
     scores = metric.compute(predictions=predictions, references=references)
@@ -91,8 +91,8 @@ def test_by_hand(metric):
 
 
 @pytest.mark.parametrize("references, predictions", [([["O"]], [["O"]]), ([[]], [[]]), ([["O"]], [["B-LOC"]])])
-def test_nothing_to_divide_by(metric, references, predictions):
-    """Warnings are errors here: none is given."""
+def test_a_score_with_nothing_to_divide_by_is_zero(metric, references, predictions):
+    """Without a warning, which would be an error here."""
     scores = metric.compute(predictions=predictions, references=references)
     assert (scores["precision"], scores["recall"], scores["f1"]) == (0, 0, 0)
 

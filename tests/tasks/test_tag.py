@@ -1,24 +1,27 @@
-"""recipes.ner: labels of pieces, what is trained is what is served, the made names, and what is refused."""
+"""Tagging by recipes.ner: labels of sub-tokens, whole runs, what they serve, synthetic names, what is refused."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file
-from transformers import AutoTokenizer, pipeline
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+from transformers.modeling_outputs import TokenClassifierOutput
 
 import rnnzoo
-from rnnzoo.data import sentences as tagged
+from recipes.imdb import TASK as CLASSIFY
+from recipes.ner import TASK
+from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.schemes import entities
-from rnnzoo.data.synthetic import names as made_names
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.tasks import tag as ner
+from rnnzoo.data.synthetic import names
 from rnnzoo.training.build import build
-from rnnzoo.training.command_line import parse
-from tests.support import small_bert
-from tests.support.small_task import fresh_accelerator
+from rnnzoo.training.run import parse
+from tests.support import recipes, small_bert
+from tests.support.recipes import flags
 
 
 ROOT = Path(__file__).parents[2]
@@ -29,15 +32,7 @@ MODEL = {"model_type": "rnnzoo-lstm", "embedding_size": 16, "hidden_size": 16, "
 FULL = MODEL | {"character_size": 8, "character_embedding_size": 8, "use_crf": True}
 BRIEF = {"batch_size": 32, "learning_rate": 0.01, "verify_rows": 40, "num_threads": 1}
 
-
-def flags(folder, dataset, **options):
-    given = {"output_dir": str(folder), "dataset": str(dataset), **options}
-    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
-
-
-def run(folder, dataset="made", **options):
-    fresh_accelerator()
-    return ner.recipe(flags(folder, dataset, **options))
+run = partial(recipes.run, TASK)
 
 
 SENTENCES = {
@@ -62,47 +57,65 @@ def sentences(tmp_path):
     return folder
 
 
-# ---- pieces ----
+# ---- sub-tokens ----
 
 
-def encoded(words, tags, whole=True, limit=None, tokenizer=None):
+def task_with(tokenizer=None, config=None, max_length=None):
+    """The task with what reads sentences: by default, the zoo's tokenizer and a configuration of the zoo."""
     tokenizer = tokenizer or rnnzoo.train_tagger_tokenizer([row for row, _ in SENTENCES["train"]], vocab_size=99)
-    sentence = {"tokens": [words], "tags": [tags.split()]}
-    columns = ner.encode(sentence, tokenizer=tokenizer, labels=LABELS, limit=limit, whole=whole)
+    return TASK(Corpus("small", "here", LABELS, {}), tokenizer, config or rnnzoo.LSTMConfig(), max_length)
+
+
+@pytest.fixture
+def bert_task(tmp_path):
+    """The task with the tokenizer and the configuration of a transformer."""
+    model = AutoModelForTokenClassification.from_pretrained(small_bert.save(tmp_path / "bert", num_labels=5))
+    return task_with(AutoTokenizer.from_pretrained(tmp_path / "bert"), model.config)
+
+
+def encoded(task, words, tags):
+    columns = task.encode({"tokens": [words], "tags": [tags.split()]})
     return {name: column[0] for name, column in columns.items()}
 
 
-def test_every_piece_of_a_word_has_a_label():
-    row = encoded(["New", "York(city)", "is"], "B-LOC I-LOC O")
+def predicted(task, row, best):
+    """What the task reads from a model that finds these tags at the sub-tokens of an encoded sentence."""
+
+    def model(**batch):
+        return TokenClassifierOutput(loss=torch.tensor(0.0), logits=torch.eye(5)[None, best] * 9)
+
+    _, (found,) = task.predict(model, {}, {"starts": [row["starts"]]})
+    return [LABELS[tag] for tag, _ in found]
+
+
+def test_every_sub_token_of_a_word_has_a_label():
+    row = encoded(task_with(), ["New", "York(city)", "is"], "B-LOC I-LOC O")
     assert [LABELS[i] for i in row["labels"]] == ["B-LOC", "I-LOC", "I-LOC", "I-LOC", "I-LOC", "O"]
     assert row["starts"] == [0, 1, 5] and [LABELS[i] for i in row["tags"]] == ["B-LOC", "I-LOC", "O"]
-    row = encoded(["York(city)", "is"], "B-LOC O")
+    row = encoded(task_with(), ["York(city)", "is"], "B-LOC O")
     assert [LABELS[i] for i in row["labels"]] == ["B-LOC", "I-LOC", "I-LOC", "I-LOC", "O"]
 
 
-def test_of_a_transformers_word_the_first_piece_has_one(tmp_path):
-    tokenizer = AutoTokenizer.from_pretrained(small_bert.save(tmp_path / "bert", num_labels=5))
-    row = encoded(["New", "York(city)", "is"], "B-LOC I-LOC O", whole=False, tokenizer=tokenizer)
-    counted = [place for place, label in enumerate(row["labels"]) if label != -100]
-    assert counted == row["starts"] and row["labels"][0] == row["labels"][-1] == -100
+def test_for_a_transformer_the_first_sub_token_of_a_word_has_a_label(bert_task):
+    row = encoded(bert_task, ["New", "York(city)", "is"], "B-LOC I-LOC O")
+    labelled = [position for position, label in enumerate(row["labels"]) if label != -100]
+    assert labelled == row["starts"] and row["labels"][0] == row["labels"][-1] == -100
 
 
-def test_words_beyond_the_limit_count_as_no_entity():
-    row = encoded(["Ada", "met", "Ada", "in", "London"], "B-PER O B-PER O B-LOC", limit=3)
+def test_truncated_words_count_as_outside():
+    task = task_with(max_length=3)
+    row = encoded(task, ["Ada", "met", "Ada", "in", "London"], "B-PER O B-PER O B-LOC")
     assert row["starts"] == [0, 1, 2, -1, -1] and len(row["tags"]) == 5
-    outputs = type("Outputs", (), {"logits": torch.eye(5)[None, [3, 0, 3]] * 9})
-    ((found, right),) = ner.read(outputs, {"starts": [row["starts"]], "tags": [row["tags"]]})
-    assert [LABELS[tag] for tag, _ in found] == ["B-PER", "O", "B-PER", "O", "O"] and right == row["tags"]
+    assert predicted(task, row, [3, 0, 3]) == ["B-PER", "O", "B-PER", "O", "O"]
+    task.rows = {"train": Dataset.from_dict({"starts": [row["starts"]] * 2})}
+    assert task.remarks() == {"words_unread": {"train": 4}}
 
 
-def test_a_word_without_a_piece_moves_no_other(tmp_path):
-    """Transformers' tokenizers leave some words out: variation selectors, which stand in WNUT-17."""
-    tokenizer = AutoTokenizer.from_pretrained(small_bert.save(tmp_path / "bert", num_labels=5))
-    row = encoded(["good", "\ufe0f", "film", "bad"], "O O B-PER O", whole=False, tokenizer=tokenizer)
+def test_a_word_without_a_sub_token_moves_no_other(bert_task):
+    """Transformers' tokenizers drop some words: variation selectors, which occur in WNUT-17."""
+    row = encoded(bert_task, ["good", "\ufe0f", "film", "bad"], "O O B-PER O")
     assert row["starts"] == [1, -1, 2, 3]
-    outputs = type("Outputs", (), {"logits": torch.eye(5)[None, [0, 0, 3, 0, 0]] * 9})
-    ((found, right),) = ner.read(outputs, {"starts": [row["starts"]], "tags": [row["tags"]]})
-    assert [tag for tag, _ in found] == right == [0, 0, 3, 0]
+    assert predicted(bert_task, row, [0, 0, 3, 0, 0]) == ["O", "O", "B-PER", "O"]
 
 
 # ---- whole runs ----
@@ -110,7 +123,7 @@ def test_a_word_without_a_piece_moves_no_other(tmp_path):
 
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory):
-    """A tagger with letters and a CRF, trained for a while on the made names."""
+    """A tagger with characters and a CRF, trained for a while on synthetic names."""
     folder = tmp_path_factory.mktemp("tagger")
     results = run(folder, model=FULL, tokenizer={"vocab_size": 400}, num_train_epochs=2, **BRIEF)
     return folder, results
@@ -129,18 +142,22 @@ def test_the_folder_and_its_results(tagger):
     assert "token-classification" in (folder / "README.md").read_text()
 
 
-def test_the_pipelines_entities_are_the_recipes(tagger):
-    """On plain text, with any strategy and batch size: types and character offsets of whole entities."""
-    folder, _ = tagger
-    corpus = tagged.load("made", seed=0)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = rnnzoo.LSTMForTokenClassification.from_pretrained(folder).eval()
-    rows = corpus.splits["test"].select(range(60))
-    columns = ner.encode(rows[:], tokenizer=tokenizer, labels=corpus.labels, limit=None, whole=True)
+def predictions(folder, corpus, rows):
+    """The task's predictions by the model of a folder."""
+    model = AutoModelForTokenClassification.from_pretrained(folder).eval()
+    task = TASK(corpus, AutoTokenizer.from_pretrained(folder), model.config)
+    columns = task.encode(rows[:])
     with torch.no_grad():
-        outputs = model(**ner.collate(tokenizer, columns))
+        return task.predict(model, task.collate(columns), columns)[1]
+
+
+def test_the_pipelines_entities_are_the_evaluations(tagger):
+    """On plain text, with any strategy and batch size: types and character offsets of complete entities."""
+    folder, _ = tagger
+    corpus = TASK.load("made", seed=0)
+    rows = corpus.splits["test"].select(range(60))
     expected = []
-    for words, (found, _) in zip(rows["tokens"], ner.read(outputs, columns), strict=True):
+    for words, found in zip(rows["tokens"], predictions(folder, corpus, rows), strict=True):
         ends = torch.tensor([len(word) + 1 for word in words]).cumsum(0).tolist()
         starts = [0, *ends[:-1]]
         spans = entities([corpus.labels[tag] for tag, _ in found], "IOB2")
@@ -164,19 +181,20 @@ def test_scores_are_marginals(tagger):
     inputs = tag.tokenizer(text, return_tensors="pt")
     with torch.no_grad():
         out = tag.model(**inputs)
-    for piece in tag(text):
-        place = piece["index"]
-        assert piece["entity"] == tag.model.config.id2label[out.tags[0, place].item()]
-        assert float(piece["score"]) == pytest.approx(out.marginals[0, place, out.tags[0, place]].item(), abs=1e-5)
+    for found in tag(text):
+        position = found["index"]
+        best = out.tags[0, position]
+        assert found["entity"] == tag.model.config.id2label[best.item()]
+        assert float(found["score"]) == pytest.approx(out.marginals[0, position, best].item(), abs=1e-5)
 
 
-def test_a_folder_of_ones_own_with_pieces(sentences, tmp_path):
+def test_words_of_several_sub_tokens_are_learned_from_a_folder_of_files(sentences, tmp_path, served_here):
     results = run(tmp_path / "run", sentences, model=FULL, tokenizer={"vocab_size": 60}, num_train_epochs=30, **BRIEF)
     assert results["metrics"]["test"]["f1"] == 1.0
     assert set(results["metrics"]["test"]["per_type"]) == {"LOC", "PER"}
 
 
-def test_bert_by_the_same_loop(sentences, tmp_path):
+def test_the_same_loop_trains_bert(sentences, tmp_path, served_here):
     bert = small_bert.save(tmp_path / "bert", num_labels=5)
     results = run(
         tmp_path / "run", sentences, model_name_or_path=str(bert), max_length=12, num_train_epochs=1, **BRIEF
@@ -185,7 +203,7 @@ def test_bert_by_the_same_loop(sentences, tmp_path):
     assert results["served"]["words"] == sum(len(words) for words, _ in SENTENCES["test"])
 
 
-def test_vectors_from_a_file_and_their_words(sentences, tmp_path):
+def test_word_vectors_come_from_a_file_with_their_words(sentences, tmp_path, served_here):
     words = ["paris", "oslo", "the", "ada"]
     vectors = torch.randn(len(words), 6)
     rows = zip(words, vectors.tolist(), strict=True)
@@ -199,7 +217,7 @@ def test_vectors_from_a_file_and_their_words(sentences, tmp_path):
     for word, vector in zip(words, vectors, strict=True):
         torch.testing.assert_close(table[vocab[word]], vector)
     given["model"] = MODEL
-    with pytest.raises(RecipeError, match="have 6 numbers each, and the model's embedding_size is 16"):
+    with pytest.raises(RecipeError, match="embedding_size"):
         run(tmp_path / "other", sentences, **given, **options)
     assert not (tmp_path / "other" / "results.json").exists()
 
@@ -208,74 +226,69 @@ def test_vectors_from_a_file_and_their_words(sentences, tmp_path):
 
 
 def ambiguous_right(folder, model):
-    """The share of ambiguous names that a network of the given kind gets right."""
+    """The share of ambiguous names that a network of this kind tags correctly, and how many there are."""
     options = {"tokenizer": {"vocab_size": 900}, "num_train_epochs": 6, **BRIEF, "verify_rows": 5}
     options |= {"lr_scheduler_type": "linear"}
     run(folder, model=model, **options)
-    corpus = tagged.load("made", seed=0)
+    corpus = TASK.load("made", seed=0)
     test = corpus.splits["test"]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tagger = rnnzoo.FAMILIES[{"rnnzoo-rnn": "RNN", "rnnzoo-birnn": "BiRNN"}[model["model_type"]]]
-    network = tagger.models[ner.NerOptions.auto].from_pretrained(folder).eval()
-    columns = ner.encode(test[:], tokenizer=tokenizer, labels=corpus.labels, limit=None, whole=True)
-    with torch.no_grad():
-        outputs = network(**ner.collate(tokenizer, columns))
+    found = predictions(folder, corpus, test)
     right = [
-        tag == reference
-        for (found, references), marks in zip(ner.read(outputs, columns), test["ambiguous"], strict=True)
-        for (tag, _), reference, ambiguous in zip(found, references, marks, strict=True)
+        corpus.labels[tag] == reference
+        for row, references, marks in zip(found, test["tags"], test["ambiguous"], strict=True)
+        for (tag, _), reference, ambiguous in zip(row, references, marks, strict=True)
         if ambiguous
     ]
     return sum(right) / len(right), len(right)
 
 
-def test_only_who_reads_on_can_tell_april_from_april(tmp_path):
-    """Left to right an ambiguous name is a matter of luck; in both directions it is not."""
+def test_only_the_right_context_tells_april_from_april(tmp_path, served_here):
+    """Left to right, an ambiguous name is tagged by chance; in both directions it is not."""
     small = {"embedding_size": 32, "hidden_size": 32}
-    left_to_right, names = ambiguous_right(tmp_path / "rnn", {"model_type": "rnnzoo-rnn", **small})
+    left_to_right, count = ambiguous_right(tmp_path / "rnn", {"model_type": "rnnzoo-rnn", **small})
     both, _ = ambiguous_right(tmp_path / "birnn", {"model_type": "rnnzoo-birnn", **small})
-    luck = 3 * (0.25 / names) ** 0.5  # three standard deviations of a coin
-    assert abs(left_to_right - 0.5) < luck, (left_to_right, names)
+    chance = 3 * (0.25 / count) ** 0.5  # three standard deviations of a coin
+    assert abs(left_to_right - 0.5) < chance, (left_to_right, count)
     assert both > 0.95
 
 
 # ---- what is refused ----
 
 
-@pytest.mark.parametrize(("word_length", "letters"), [(13, 28), (0, 0)], ids=["more letters", "none"])
-def test_a_tokenizer_with_other_letters_than_its_model(tmp_path, word_length, letters):
+@pytest.mark.parametrize(("word_length", "characters"), [(13, 28), (0, 0)], ids=["more characters", "none"])
+def test_a_tokenizer_with_other_characters_than_its_model_is_refused(tmp_path, word_length, characters):
     config = rnnzoo.LSTMConfig(
         vocab_size=9, embedding_size=4, hidden_size=4, character_size=4, character_vocab_size=9, num_labels=len(LABELS)
     )
     rnnzoo.LSTMForTokenClassification(config).save_pretrained(tmp_path)
     alphabet = [["abcdefghijklm", "nopqrstuvwxyz"]] * 2
     rnnzoo.train_tagger_tokenizer(alphabet, vocab_size=9, word_length=word_length).save_pretrained(tmp_path)
-    options = parse(ner.NerOptions, flags(tmp_path / "out", "made", model_name_or_path=str(tmp_path)))
-    says = f"tells {letters} letters apart and its model has 9 rows for them: they do not belong together"
+    options = parse(TASK, flags(tmp_path / "out", "made", model_name_or_path=str(tmp_path)))
+    says = f"has {characters} characters, the model's character embedding 9 rows: they come from different checkpoints"
     with pytest.raises(RecipeError, match=says):
-        build(options, LABELS, [])
+        build(TASK, options, LABELS, [])
 
 
-def test_unknown_options(tmp_path):
+def test_options_that_a_tagger_cannot_have_are_refused(tmp_path):
     with pytest.raises(RecipeError, match="word_lenght.*Did you mean 'word_length'"):
-        parse(ner.NerOptions, flags(tmp_path, "made", model=MODEL, tokenizer={"vocab_size": 9, "word_lenght": 3}))
+        parse(TASK, flags(tmp_path, "made", model=MODEL, tokenizer={"vocab_size": 9, "word_lenght": 3}))
     with pytest.raises(RecipeError, match="window.*model is not an option"):
-        parse(ner.NerOptions, flags(tmp_path, "made", model=MODEL | {"window": 3}, tokenizer={"vocab_size": 9}))
+        parse(TASK, flags(tmp_path, "made", model=MODEL | {"window": 3}, tokenizer={"vocab_size": 9}))
     with pytest.raises(RecipeError, match="word_length is 0 and model.character_size 8"):
-        parse(ner.NerOptions, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9, "word_length": 0}))
+        parse(TASK, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9, "word_length": 0}))
     with pytest.raises(RecipeError, match="character_size.*model is not an option"):
-        parse(imdb.ImdbOptions, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9}))
+        parse(CLASSIFY, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9}))
     with pytest.raises(RecipeError, match="choose rnnzoo-rnn"):
-        parse(ner.NerOptions, flags(tmp_path, "made", model={}))
+        parse(TASK, flags(tmp_path, "made", model={}))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_configuration_makes_its_model(config, tmp_path):
     assert f"--config {config.relative_to(ROOT)}\n" in config.read_text()  # how to launch it
-    options = parse(ner.NerOptions, ["--config", str(config)])
+    options = parse(TASK, ["--config", str(config)])
     assert options.output_dir == f"runs/ner-{config.stem}"
     if options.model_name_or_path:
         options.model_name_or_path = str(small_bert.save(tmp_path / "bert", num_labels=5))
-    texts = made_names.make_sentences()["train"]["tokens"]
-    tokenizer, model = build(options, LABELS, texts)
+    texts = names.make_sentences()["train"]["tokens"]
+    tokenizer, model = build(TASK, options, LABELS, texts)
     assert model.config.vocab_size == len(tokenizer) and model.config.num_labels == len(LABELS)

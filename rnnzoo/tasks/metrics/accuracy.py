@@ -1,4 +1,4 @@
-"""Accuracy, for `evaluate.load("recipes/metrics/accuracy.py")`: a file of our own, so that nothing is fetched."""
+"""Accuracy, for `evaluate.load("rnnzoo/tasks/metrics/accuracy.py")`: a file of our own, so that nothing is fetched."""
 
 import datasets
 import evaluate

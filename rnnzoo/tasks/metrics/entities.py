@@ -1,4 +1,4 @@
-"""Named entities, for `evaluate.load("recipes/metrics/entities.py")`: seqeval's counts, as conlleval has them."""
+"""Named entities, for `evaluate.load("rnnzoo/tasks/metrics/entities.py")`: seqeval's counts, as conlleval has them."""
 
 import datasets
 import evaluate

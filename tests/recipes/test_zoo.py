@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -12,26 +13,35 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification, pipeline
+from transformers import AutoModel, AutoTokenizer, pipeline
 
 import rnnzoo
-from recipes import eval_zoo, zoo
+from recipes import eval_zoo, stage, zoo
+from recipes.tasks import task_of
 from rnnzoo import zoo as listed
+from rnnzoo.data.corpus import Corpus
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.training.build import auto_class
+from tests.support.hub import connect, environment, files_of
 from tests.support.hub_server import Hub, Repository, validates_here
-from tests.training.test_hub import connect, environment, files_of
 
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = {folder.name: folder for folder in zoo.folders()}
+RUNS = {folder.name: run for folder, run in zoo.checkpoints().items()}
+FOLDERS = {name: ROOT / "model_cards" / name for name in RUNS}
 QUICK = ("lstm-glove-conll2003",)  # to evaluate: seconds
-HEADS = {"imdb": AutoModelForSequenceClassification, "ner": AutoModelForTokenClassification}
 MEGABYTES = {"imdb": 4, "ner": 8}
+FILES = {"README.md", "config.json", "history.png", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 every = pytest.mark.parametrize("name", FOLDERS)
 
 
-def run_of(name):
-    return zoo.results(FOLDERS[name])
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """All checkpoints as their repositories on the Hub have them."""
+    into = tmp_path_factory.mktemp("staged")
+    stage.main(str(into))
+    return {name: into / name for name in FOLDERS}
 
 
 # ---- what there is ----
@@ -39,38 +49,64 @@ def run_of(name):
 
 def test_there_are_the_families_the_book_and_a_tagger():
     assert {"rnn-imdb", "birnn-imdb", "lstm-imdb", "gru-imdb", "book-lstm-imdb"} < set(FOLDERS)
-    assert {run_of(name)["task"] for name in FOLDERS} == {"imdb", "ner"}
+    assert {run["task"] for run in RUNS.values()} == {"imdb", "ner"}
 
 
-def test_everything_that_is_said_is_what_the_results_say():
+def test_all_that_is_said_of_them_is_what_the_results_say():
     for path, text in zoo.texts().items():
-        assert path.read_text(encoding="utf-8") == text, f"{path} is old: make report"
+        assert path.read_text(encoding="utf-8") == text, f"{path} is out of date: make report"
 
 
 @every
-def test_a_folder_is_small_and_whole(name):
-    folder, task = FOLDERS[name], run_of(name)["task"]
-    names = {path.name for path in folder.iterdir()}
-    assert {"README.md", "config.json", "history.png", "model.safetensors", "results.json", "tokenizer.json"} < names
-    assert {path.suffix for path in folder.iterdir()} == {".json", ".md", ".png", ".py", ".safetensors"}
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= MEGABYTES[task] * 1_000_000
-    assert run_of(name)["weights_bytes"] == (folder / "model.safetensors").stat().st_size
-    assert run_of(name)["dataset"]["name"] != "made" and "dirty" not in run_of(name)["git_commit"]
+def test_a_folder_is_small_and_has_these_files_and_no_others(name):
+    folder, run = FOLDERS[name], RUNS[name]
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= MEGABYTES[run["task"]] * 1_000_000
+    assert run["weights_bytes"] == (folder / "model.safetensors").stat().st_size
+    assert run["dataset"]["name"] != "made" and "dirty" not in run["git_commit"]
 
 
 @every
-def test_weights_are_stored_in_half_and_computed_with_in_fp32(name):
-    stored, run = load_file(FOLDERS[name] / "model.safetensors"), run_of(name)
+def test_weights_are_stored_in_fp16_and_computed_with_in_fp32(name):
+    stored, run = load_file(FOLDERS[name] / "model.safetensors"), RUNS[name]
     assert {weight.dtype for weight in stored.values()} == {torch.float16}
-    model = HEADS[run["task"]].from_pretrained(FOLDERS[name])
+    model = auto_class(task_of(run)).from_pretrained(FOLDERS[name])
     assert sum(weight.numel() for weight in stored.values()) == run["num_parameters"] == model.num_parameters()
     for key, weight in model.state_dict().items():
         assert weight.dtype == torch.float32 and torch.equal(weight, stored[key].float())
     assert AutoModel.from_pretrained(FOLDERS[name]).dtype == torch.float32
     if run["task"] == "imdb":
         half = run["metrics"]["validation"]["accuracy"]
-        whole = run["history"][run["best_epoch"] - 1]["validation"]["accuracy"]
-        assert abs(half - whole) <= 0.0004, "of 5,000 rows two"
+        full = run["history"][run["best_epoch"] - 1]["validation"]["accuracy"]
+        assert abs(half - full) <= 0.0004, "two of 5,000 examples"
+
+
+# ---- staged ----
+
+
+@every
+def test_a_staged_folder_has_the_code_that_saving_writes_and_its_results(name, staged, tmp_path):
+    auto_class(task_of(RUNS[name])).from_pretrained(FOLDERS[name]).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(FOLDERS[name]).save_pretrained(tmp_path)
+    saved, found = files_of(tmp_path), files_of(staged[name])
+    code = {file: content for file, content in saved.items() if file.endswith(".py")}
+    assert code and found.keys() == FILES | code.keys() | {"results.json"}
+    assert all(found[file] == content for file, content in (files_of(FOLDERS[name]) | code).items())
+    assert json.loads(found["results.json"]) == json.loads(json.dumps(RUNS[name]))
+
+
+def test_staging_again_replaces_what_was_staged(tmp_path):
+    folder = FOLDERS["book-lstm-imdb"]
+    (stage.stage(folder, RUNS[folder.name], tmp_path) / "old.py").touch()
+    assert not (stage.stage(folder, RUNS[folder.name], tmp_path) / "old.py").exists()
+
+
+def test_a_checkpoint_without_results_is_named(tmp_path, monkeypatch):
+    (tmp_path / "model_cards" / "music").mkdir(parents=True)
+    (tmp_path / "model_cards" / "music" / "config.json").touch()
+    monkeypatch.setattr(zoo, "ROOT", tmp_path)
+    with pytest.raises(RecipeError, match="music has no results: .* --hub_model_id rnnzoo/music"):
+        zoo.checkpoints()
 
 
 # ---- the list ----
@@ -81,7 +117,7 @@ def test_models_are_listed_by_pattern():
     assert [found.name for found in rnnzoo.list_models("*gru*")] == ["gru-imdb"]
     assert rnnzoo.list_models("*GRU*") == rnnzoo.list_models("nothing") == []
     for found in rnnzoo.list_models():
-        run = run_of(found.name)
+        run = RUNS[found.name]
         assert Path(found.path) == FOLDERS[found.name]
         assert found.task == ModelCard.load(FOLDERS[found.name] / "README.md").data.pipeline_tag
         assert (found.dataset, found.num_parameters) == (run["dataset"]["name"], run["num_parameters"])
@@ -122,14 +158,14 @@ def test_a_tagger_finds_names(name):
 
 
 def blocks(name):
-    """The Python of a card: for the pipeline, for the model itself, and where rnnzoo is not installed."""
+    """The programs of a card: with pipeline(), with the model itself, and with remote code."""
     card = (FOLDERS[name] / "README.md").read_text(encoding="utf-8")
     found = re.findall(r"^```python\n(.+?)^```", card, re.DOTALL | re.MULTILINE)
     assert len(found) == len(re.findall("^```", card, re.MULTILINE)) // 2 == 3
     return found
 
 
-def said(text):
+def rounded(text):
     """What was printed, without the digits that rounding decides."""
     return re.sub(r"\d\.\d+", lambda number: f"{float(number[0]):.4f}", text)
 
@@ -140,29 +176,36 @@ import sys
 from contextlib import redirect_stdout
 from io import StringIO
 
+from transformers import Pipeline
+
 sys.modules["rnnzoo"] = None  # an import of it fails
 printed = {}
 for name, block in json.load(open(sys.argv[1])).items():
+    known = {}
     with redirect_stdout(StringIO()) as out:
-        exec(block, {})
+        exec(block, known)
     printed[name] = out.getvalue()
+    (pipe,) = [value for value in known.values() if isinstance(value, Pipeline)]
+    remote = [type(pipe.model)] + [type(pipe.tokenizer)] * (pipe.task == "token-classification")
+    assert all(each.__module__.startswith("transformers_modules.") for each in remote), remote
 print("\\n" + json.dumps(printed))
 """
 
 
 @validates_here
-def test_the_hub_takes_the_cards(tmp_path, monkeypatch):
+def test_the_hub_accepts_the_cards(tmp_path, monkeypatch):
     with Hub() as hub:
         connect(monkeypatch, hub, tmp_path / "cache")
         for folder in FOLDERS.values():
             ModelCard.load(folder / "README.md").validate()
 
 
-def test_the_lines_of_the_cards_run(tmp_path, monkeypatch):
+def test_the_programs_of_the_cards_run_with_and_without_rnnzoo(staged, tmp_path, monkeypatch):
+    """From a Hub: without rnnzoo, the model and a tagger's tokenizer are those of the code beside the weights."""
     printed = {}
     with Hub() as hub:
         connect(monkeypatch, hub, tmp_path / "cache")
-        for name, folder in FOLDERS.items():
+        for name, folder in staged.items():
             hub.repositories[f"rnnzoo/{name}"] = repository = Repository("rnnzoo", private=False)
             repository.commit("main", files_of(folder))
             with redirect_stdout(StringIO()) as out:
@@ -179,10 +222,10 @@ def test_the_lines_of_the_cards_run(tmp_path, monkeypatch):
         )  # fmt: skip
     assert child.returncode == 0, child.stderr[-3000:]
     remote = json.loads(child.stdout.splitlines()[-1])
-    assert {name: said(text) for name, text in remote.items()} == {name: said(text) for name, text in printed.items()}
+    assert {name: rounded(text) for name, text in remote.items()} == {name: rounded(text) for name, text in printed.items()}
 
 
-# ---- what the cards say of the whole test split ----
+# ---- what the cards say of the entire test split ----
 
 
 @pytest.mark.realdata
@@ -193,14 +236,21 @@ def test_the_pipeline_has_the_scores_of_the_card(name):
     assert eval_zoo.differing(FOLDERS[name]) == []
 
 
-@every
+@pytest.mark.parametrize("name", ["lstm-imdb", "lstm-glove-conll2003"])
 def test_a_score_that_is_not_that_of_the_card_is_named(name, monkeypatch, capsys):
-    run = run_of(name)
-    metric = "accuracy" if run["task"] == "imdb" else "f1"
-    measured = dict(run["metrics"]["test"])
-    monkeypatch.setitem(eval_zoo.SCORES, run["task"], lambda folder, results: measured)
+    run = RUNS[name]
+    metric, measured = run["description"]["metric"], dict(run["metrics"]["test"])
+    monkeypatch.setattr(task_of(run), "load", lambda dataset, **_: Corpus("here", "here", [], {}))
+    monkeypatch.setattr(eval_zoo, "score", lambda task, folder: measured)
     eval_zoo.main([str(FOLDERS[name])])
     measured[metric] += 0.0001
     with pytest.raises(SystemExit, match=f"error: {name} has {metric} "):
         eval_zoo.main([str(FOLDERS[name])])
     assert f"{name}: {metric} {measured[metric]:.4f}, on its card" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_known_is_refused_with_its_name(tmp_path):
+    shutil.copytree(FOLDERS["book-lstm-imdb"], tmp_path / "copy")
+    for folder in (tmp_path / "copy", tmp_path / "nowhere"):
+        with pytest.raises(RecipeError, match=f"{folder.name} has no results.json, and is not a folder of model_cards/"):
+            eval_zoo.main([str(folder)])

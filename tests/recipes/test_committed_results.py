@@ -1,0 +1,106 @@
+"""The results of this repository are complete runs of its configurations, and its pages and pictures show them."""
+
+import math
+
+import pytest
+from PIL import Image
+
+from recipes.report.committed import CONFIGS, RESULTS, ROOT, committed, configurations
+from recipes.report.pages import pages
+from recipes.report.pictures import PICTURES, digest
+from recipes.report.runs import read
+from recipes.tasks import task_of
+from rnnzoo.training.parity import TOLERANCE
+from rnnzoo.training.run import parse
+from tests.support.results import SPLITS
+
+
+FILES = sorted(RESULTS.glob("*/*.json"))
+NETWORKS = [path for path in FILES if not path.stem.startswith("tfidf")]
+COMMITTED = committed()
+ENTITIES = {
+    "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
+    "wnut_17": {
+        **{"corporation": 66, "creative-work": 142, "group": 165},
+        **{"location": 150, "person": 429, "product": 127},
+    },
+}
+
+
+def test_the_pages_show_what_the_results_say():
+    for path, text in pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is out of date: make report"
+    results = (ROOT / "recipes" / "RESULTS.md").read_text(encoding="utf-8")
+    for path in FILES:
+        assert f"| {path.stem.rpartition('-')[0]} |" in results
+
+
+@pytest.mark.parametrize("dataset", COMMITTED)
+def test_the_pictures_show_these_results(dataset):
+    for name in PICTURES:
+        with Image.open(ROOT / "recipes" / "pictures" / f"{dataset}-{name}.png") as picture:
+            assert picture.info["Description"] == digest(COMMITTED[dataset]), f"{name} is out of date: make report"
+
+
+def test_a_result_is_a_complete_run_on_the_complete_data_set():
+    for path in FILES:
+        result = read(path)
+        dataset, task = result["dataset"], path.parent.name
+        assert result["task"] == task, path
+        assert path.stem == result["model"] and result["model"].endswith(f"-{result['seed']}")
+        splits, fraction = SPLITS[dataset["name"]], result["config"].get("validation_fraction")
+        if fraction:  # split anew, of the same examples
+            both = splits["train"] + splits["validation"]
+            validation = math.ceil(fraction * both)
+            splits = splits | {"train": both - validation, "validation": validation}
+        assert dataset["splits"] == splits, path
+        assert len(result["git_commit"]) == 40, f"{path}: the code that ran was not committed"
+        assert not result["config"]["output_dir"].startswith("/")
+        if result["seed"] == 0:  # one of the seeds stands for all
+            assert result["latency"]["milliseconds"] > 0 and len(result["latency"]["git_commit"]) == 40
+            assert result["latency"][f"{result['description']['rate']}_per_second"] > 0
+        if task == "ner":
+            found = result["metrics"]["test"]["per_type"]
+            assert {kind: values["number"] for kind, values in found.items()} == ENTITIES[dataset["name"]]
+
+
+def test_every_network_was_compared_with_its_pipeline():
+    for result in map(read, NETWORKS):
+        served = result["served"]
+        assert served["rows"] >= 200 and served["largest_difference"] <= TOLERANCE, result["model"]
+        if result["task"] == "imdb" and served["rows"] == 25_000:  # all of them: the same score
+            for accuracy in served["accuracy"].values():
+                assert accuracy == pytest.approx(result["metrics"]["test"]["accuracy"], abs=5e-5)
+
+
+def test_a_result_was_made_by_the_configuration_of_its_name():
+    for path in NETWORKS:
+        result, name = read(path), path.stem.rpartition("-")[0]
+        dataset = result["dataset"]["name"]
+        assert name in configurations(dataset, COMMITTED[dataset]), path
+        options = parse(task_of(result), ["--config", str(CONFIGS / path.parent.name / f"{name}.yaml")])
+        # Options that do not decide what is learned; the maximum length of a transformer is the model's to say.
+        free = ("seed", "max_length", "mixed_precision", *result["incidental_options"])
+        for option, value in vars(options).items():
+            if option not in free:
+                # An option that was added later had its default value.
+                default = getattr(task_of(result).Options, option, None)
+                assert result["config"].get(option, default) == value, (path, option)
+        assert result["mixed_precision"] == (options.mixed_precision or "no")
+        if options.model_name_or_path:
+            assert result["config"]["max_length"] >= 256
+
+
+def test_a_network_that_reads_all_of_a_review_is_small_and_quickly_trained():
+    for family in ("rnn", "birnn", "lstm", "gru"):
+        runs = [run for run in COMMITTED["imdb"] if run["model"].rpartition("-")[0] == family]
+        assert runs
+        for run in runs:
+            assert 2 * run["num_parameters"] < 4e6  # bytes in half precision
+            assert run["train_seconds"] < 20 * 60 and "2 cores" in run["device"]
+
+
+def test_taggers_are_small():
+    for dataset in ("conll2003", "wnut_17"):
+        runs = [run for run in COMMITTED[dataset] if run["model_type"].startswith("rnnzoo-")]
+        assert runs and all(2 * run["num_parameters"] < 8e6 for run in runs)  # bytes in half precision
