@@ -183,10 +183,8 @@ def test_processes_that_shard_weights_run_no_code_in_a_checkpoint(tmp_path):
 
     count, environment = GROUPS["2 processes with FSDP2"]
     # Beside the files of a checkpoint code is ignored; in their place it is refused.
-    hidden = [
-        (names, write) for names in (NOT_READ, *([name] for name in READ)) for write in (torch_saved, pickle.dumps)
-    ]
-    folders = [with_code(names, write) for names, write in hidden]
+    places, ways = (NOT_READ, *([name] for name in READ)), (torch_saved, pickle.dumps)
+    folders = [with_code(names, write) for names in places for write in ways]
     done = launch(*TORCHRUN, count, tmp_path / "resumes.py", *folders, timeout=300, **environment)
     assert done.returncode == 1, done.stderr[-3000:]
     assert done.stdout.count("resuming from") == 2

@@ -23,6 +23,7 @@ from recipes.ner import TASK as NER
 from recipes.report import runs as report
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.build import build
+from rnnzoo.training.options import incidental
 from rnnzoo.training.run import parse
 from tests.conftest import SMALL
 from tests.support.checkpoints import Code
@@ -222,6 +223,7 @@ def test_a_push_that_fails_loses_nothing(hub, tmp_path, reviews, route, status):
 def test_runs_pushed_to_different_places_are_seeds_of_one_model(published):
     _, folders, _ = published
     first = json.loads((folders["you/classifier"] / "results.json").read_text())
+    assert first["incidental_options"] == incidental(IMDB.Options)  # a reader of results.json needs no list of its own
     pushed = {"seed": 1, "push_to_hub": False, "hub_model_id": None, "hub_private": True}
     second = first | {"model": "classifier-1", "seed": 1, "config": first["config"] | pushed}
     (model,) = report.models([first | {"model": "classifier-0"}, second])
