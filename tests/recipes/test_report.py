@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from recipes.report.columns import by_type, columns, legend, reads, trait
+from recipes.report.columns import by_type, legend, reads, trait
 from recipes.report.runs import RECURRENT, best_by_kind, by_data, models
 from recipes.report.sections import checkpoints, headline, not_run, section, served, table, verdict
 from tests.support.results import SPLITS, config, on, result, scored, tagger
@@ -47,7 +47,10 @@ def test_every_kind_of_model_has_its_name():
     found = {model.name: model for model in models([result(), OTHER, BERT, MEAN, TFIDF])}
     kinds = {"a": "recurrent", "b": "recurrent", "small-bert": "transformers", "mean": "bag of words"}
     assert {name: model.kind for name, model in found.items()} == kinds | {"tfidf": "bag of words"}
-    assert {name: reads(model) for name, model in found.items()} == dict.fromkeys(found, "all") | {"small-bert": "first 512", "b": "last 100"}
+    assert {name: reads(model) for name, model in found.items()} == dict.fromkeys(found, "all") | {
+        "small-bert": "first 512",
+        "b": "last 100",
+    }
 
 
 def test_a_model_that_starts_from_a_checkpoint_is_of_its_kind():
@@ -77,9 +80,7 @@ def test_the_first_lines_compare_the_best_of_each_kind():
     better = result(model="c-0", metrics=scored(0.805, validation=0.9))
     said = verdict(models([better, BERT, MEAN]))
     assert "14.5 points above mean" in said and "level with small-bert" in said
-    assert (
-        section([better, BERT], "own").splitlines()[2] == verdict(models([better, BERT])).strip()
-    )
+    assert section([better, BERT], "own").splitlines()[2] == verdict(models([better, BERT])).strip()
     assert verdict(models([result()])) == "", "there is nothing to compare with"
 
 
@@ -171,8 +172,8 @@ def test_a_tagger_is_shown_with_its_parts_and_its_words_per_second():
     plain = [tagger(f"plain-{seed}", f1, config=config(seed=seed)) for seed, f1 in enumerate((0.5, 0.6))]
     shown = table(models([FULL, BERT_TAGGER, by_file, characters, *plain]))
     assert shown.splitlines()[0] == (
-        "| model | kind | trained on | characters | CRF | word vectors | test f1, mean (from, to) | seeds | parameters "
-        "| MB in fp32 | training, s | ms per sentence | words/s |"
+        "| model | kind | trained on | characters | CRF | word vectors | test f1, mean (from, to) | seeds "
+        "| parameters | MB in fp32 | training, s | ms per sentence | words/s |"
     )
     assert [line for line in shown.splitlines()[2:] if line.startswith("|")] == [
         "| bert | transformers | 3 | – | – | – | 0.9250 | 0 | 1,000 | 0.0 | 2 | – | – |",

@@ -1,4 +1,4 @@
-"""Text classification by recipes.imdb: a whole run and its folder, what it serves, where it starts, what it refuses."""
+"""Text classification by recipes.imdb: a complete run, what it serves, where it starts, what it refuses."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# ---- a whole run ----
+# ---- a complete run ----
 
 
 @pytest.fixture(scope="module")
