@@ -160,7 +160,7 @@ def test_it_trains_and_is_verified_through_the_pipeline(place, results):
 
 def test_results_say_what_the_task_is_and_have_no_probes(place, results):
     found = json.loads((place / "runs" / "gru-0" / "results.json").read_text())
-    assert found == json.loads(json.dumps(results))
+    assert found == results
     assert (found["task"], found["kind"], found["probes"]) == ("stars", "text-classification", [])
     assert found["description"]["metric"] == "r2" and found["description"]["traits"][0] == "model_config.hidden_size"
 

@@ -104,7 +104,7 @@ def test_the_folder_holds_these_files_and_nothing_else(written):
 def test_results_hold_what_the_design_promises(written):
     folder, returned = written
     results = json.loads((folder / "results.json").read_text())
-    assert results == json.loads(json.dumps(returned))
+    assert results == returned
     expected = {"task": "imdb", "model": "small-lstm", "model_type": "rnnzoo-lstm", "seed": 0}
     expected |= {"world_size": 1, "mixed_precision": "no"}
     assert {name: results[name] for name in expected} == expected
