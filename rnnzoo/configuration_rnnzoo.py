@@ -1,37 +1,37 @@
 """Configurations of the four recurrent families; does not import torch."""
 
-# No `from __future__ import annotations` here: as strings, the types below would no longer be checked.
+# No `from __future__ import annotations` here: types that are strings would not be checked.
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 
-# What no computer could hold, or build before a weight is read, is damage and no size.
+# Upper bounds: anything larger comes from a corrupt file.
 _MOST_LAYERS, _MOST_LABELS, _MOST = 1000, 1_000_000, 2**31 - 1
 
 
 @strict
 class RecurrentConfig(PreTrainedConfig):
-    """What the four families share. Every field is checked: its type at once, its range on construction and saving.
+    """The fields that all families share. Types are checked on assignment too, ranges on construction and saving.
 
     Args:
-        vocab_size: rows of the embedding, special tokens included.
-        embedding_size: width of a word vector.
-        hidden_size: width of the state, per direction; outputs are twice as wide with two directions.
-        num_hidden_layers: recurrent layers on top of each other; 0 leaves a bag of words, the pooled word vectors.
+        vocab_size: rows of the word embedding, special tokens included.
+        embedding_size: features of a word vector.
+        hidden_size: features of the state, per direction; with two directions outputs have twice as many.
+        num_hidden_layers: stacked recurrent layers; 0 makes a bag of words, the pooled word vectors.
         bidirectional: read each row in both directions.
-        embedding_dropout, hidden_dropout: dropped features of the word vectors, and of what goes from layer to layer;
-            one mask per row for all its words (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287).
-        recurrent_dropout: dropped features of the state on its way to the next word. The mask is one per batch (it
-            is applied to the weights, which keeps the fused kernels), where Keras draws one per row.
+        embedding_dropout, hidden_dropout: dropout of the word vectors, and of the outputs from layer to layer; one
+            mask per row for all its words (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287).
+        recurrent_dropout: dropout of the state from word to word. There is one mask per batch (it is applied to the
+            weights, so that the fused kernels can be used), where Keras draws one per row.
         classifier_dropout: dropout before the classifier.
         pooling: how a row becomes one vector. `last`: the forward state at the last word and the backward state at
             the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
-        use_crf: a token classifier scores whole paths of tags, with a conditional random field.
-        character_size: width of what the letters of each word add to its vector; 0: they are not read.
-        character_embedding_size: width of a letter's vector.
-        character_vocab_size: rows of the letters' embedding, those for padding (0) and unknown letters (1) included.
+        use_crf: a token classifier scores sequences of tags, with a conditional random field.
+        character_size: features that the characters of each word add to its vector; 0: they are not read.
+        character_embedding_size: features of a character's vector.
+        character_vocab_size: rows of the character embedding, including padding (0) and unknown characters (1).
         window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
         tie_word_embeddings: a language model's output layer shares the embedding's weights.
 
@@ -39,8 +39,7 @@ class RecurrentConfig(PreTrainedConfig):
         huggingface_hub.errors.StrictDataclassError: a value of the wrong type or out of range.
     """
 
-    # A state is laid out by direction and is no prediction, and what a CRF returns is in its logits: Trainer must not
-    # gather them.
+    # Trainer must not gather these: a state is no prediction, and the logits say what a CRF found.
     keys_to_ignore_at_inference = ["final_state", "emissions", "tags", "marginals"]
 
     vocab_size: int = 10_000
@@ -64,38 +63,38 @@ class RecurrentConfig(PreTrainedConfig):
     unk_token_id: int | None = 2
     tie_word_embeddings: bool = False
 
-    # Of transformers, which takes them as they come; declared here, they are checked.
+    # Fields of transformers, which does not check them; declared here, they are checked.
     id2label: dict[int, str] | dict[str, str] | None = None
     label2id: dict[str, int] | dict[str, str] | None = None
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
 
     def __post_init__(self, **kwargs: Any):
-        """As in transformers, in whose words a wrong value need not be what is wrong."""
+        """As in transformers, with errors that name the values of these fields."""
         number = kwargs.get("num_labels", 1)
         if type(number) is not int or not 1 <= number <= _MOST_LABELS:
             raise ValueError(f"num_labels={number!r} must be an int from 1 to {_MOST_LABELS}.")
         try:
             super().__post_init__(**kwargs)
         except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"{type(self).__name__} has a field of a wrong value: {error}") from error
+            raise ValueError(f"{type(self).__name__} has a field with a wrong value: {error}") from error
 
     @property
     def num_directions(self) -> int:
-        """Two when every row is read in both directions, else one."""
+        """2 if every row is read in both directions, else 1."""
         return 2 if self.bidirectional else 1
 
     @property
     def output_size(self) -> int:
-        """Width of `last_hidden_state`: `hidden_size` times the number of directions, or that of the word vectors."""
+        """Features of `last_hidden_state`: `hidden_size` times directions, or without layers those of the words."""
         return self.hidden_size * self.num_directions if self.num_hidden_layers else self.input_size
 
     @property
     def input_size(self) -> int:
-        """Width of what the first layer reads: a word's vector and what its letters add."""
+        """Features that the first layer reads: a word's vector and those of its characters."""
         return self.embedding_size + self.character_size
 
     def validate_sizes(self):
-        """Sizes are at least one, but there may be no layers and no letters; and none is absurd."""
+        """Sizes are at least 1, except that there may be no layers and no characters; and none is absurd."""
         sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window")
         for name in (*sizes, "character_size", "character_embedding_size", "character_vocab_size"):
             value, smallest = getattr(self, name), int(name not in ("num_hidden_layers", "character_size"))
@@ -109,24 +108,24 @@ class RecurrentConfig(PreTrainedConfig):
             )
 
     def validate_dropouts(self):
-        """A dropout is a share of features: 0 <= p < 1 (at 1 nothing would be left to learn from)."""
+        """A dropout is a probability, 0 <= p < 1 (at 1 nothing would be left to learn from)."""
         for name in ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 0 and below 1.")
 
     def validate_labels(self):
-        """Every class has a name, and a number that the output has."""
+        """Classes are numbered from 0 without gaps."""
         if self.id2label is not None and sorted(map(int, self.id2label)) != list(range(max(1, len(self.id2label)))):
             raise ValueError(f"id2label={self.id2label!r:.200} must name the classes 0, 1, 2 and so on.")
 
     def validate_dtype(self):
-        """A type of numbers; while a configuration is written, its name."""
+        """A dtype; while a configuration is saved, its name."""
         if self.dtype is not None and type(self.dtype).__name__ not in ("dtype", "str"):
-            raise ValueError(f"dtype={self.dtype!r:.200} is no type of numbers: choose float32, bfloat16 or float16.")
+            raise ValueError(f"dtype={self.dtype!r:.200} is not a dtype: choose float32, bfloat16 or float16.")
 
     def validate_token_ids(self):
-        """Special tokens have a row in the embedding."""
+        """Special tokens have a row in the word embedding."""
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < self.vocab_size:
@@ -138,7 +137,7 @@ class RecurrentConfig(PreTrainedConfig):
 
 @strict
 class RNNConfig(RecurrentConfig):
-    """Elman network (Elman 1990): one tanh layer that feeds back on itself."""
+    """Elman network (Elman 1990): a recurrent layer with tanh."""
 
     model_type = "rnnzoo-rnn"
 
@@ -152,7 +151,7 @@ class BiRNNConfig(RecurrentConfig):
     bidirectional: bool = True
 
     def validate_direction(self):
-        """A BiRNN with one direction is an RNN, and should say so."""
+        """A BiRNN with one direction is an RNN."""
         if self.bidirectional is not True:
             raise ValueError("bidirectional=False makes a BiRNNConfig an RNN: use RNNConfig instead.")
 

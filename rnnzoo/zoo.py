@@ -1,4 +1,4 @@
-"""The checkpoints of the zoo: what there is, how good and how large, and what to give to from_pretrained."""
+"""The published checkpoints: their scores, their sizes, and what to give to from_pretrained."""
 
 import json
 from fnmatch import fnmatchcase
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-# Of the checkpoints on the Hub.
+# The organization of the checkpoints on the Hub.
 NAMESPACE = "rnnzoo"
 _HERE = Path(__file__).parent
 
@@ -16,11 +16,11 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         name: such as "lstm-imdb".
-        task: of the pipeline that serves it.
-        dataset: that it was trained and tested on.
+        task: the pipeline that serves it.
+        dataset: what it was trained and tested on.
         metrics: on the test split, by name.
-        num_parameters: how many numbers it has.
-        megabytes: of its weights as they are stored, 1 MB = 1e6 bytes.
+        num_parameters: trained parameters.
+        megabytes: size of the weights as stored, 1 MB = 1e6 bytes.
         path: for `from_pretrained` and `pipeline`: a folder in a clone of the project, else the id on the Hub.
     """
 
@@ -34,9 +34,9 @@ class Checkpoint(NamedTuple):
 
 
 def list_models(pattern: str = "*") -> list[Checkpoint]:
-    """The checkpoints whose name matches a pattern as of a shell (`*imdb*`), by name; an empty list where none does.
+    """The checkpoints whose names match a shell pattern (`*imdb*`), sorted by name; an empty list if none does.
 
-    Asks no network: the list was written when this version was made.
+    Uses no network: the list is part of this version of the package.
     """
     rows = json.loads((_HERE / "zoo.json").read_text(encoding="utf-8"))
     return [Checkpoint(**row, path=_path(row["name"])) for row in rows if fnmatchcase(row["name"], pattern)]
@@ -44,5 +44,5 @@ def list_models(pattern: str = "*") -> list[Checkpoint]:
 
 def _path(name: str) -> str:
     folder = _HERE.parent / "model_cards" / name
-    # An installed package has other people's folders beside it.
+    # Beside an installed package, a folder of that name may be something else.
     return str(folder) if (folder / "model.safetensors").is_file() else f"{NAMESPACE}/{name}"

@@ -9,7 +9,7 @@ NEEDED = (
     "yaml",
 )
 
-# Here and nowhere else: rnnzoo.training and rnnzoo.tasks import rnnzoo.data before anything of these packages.
+# The one check: rnnzoo.training and rnnzoo.tasks import this package first.
 if missing := [name for name in NEEDED if find_spec(name) is None]:
     raise ImportError(
         f"rnnzoo.data, rnnzoo.training and rnnzoo.tasks need packages that are not installed ({', '.join(missing)}): "

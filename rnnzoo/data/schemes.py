@@ -1,16 +1,16 @@
-"""Tag schemes of named entities: IOB1, IOB2, IOBES, read and written.
+"""Tag schemes of named entities, IOB1, IOB2 and IOBES: decoded, encoded and detected.
 
-In every scheme O is a word outside of all entities, and the others carry the type of theirs. "Bonn" alone, "New York"
-and two neighbours of one type, as each scheme writes them:
+In every scheme O tags a word outside all entities, and other tags end in the type of the entity. "Bonn" alone, "New
+York", and two adjacent entities of one type, in each scheme:
 
     IOB2    B-LOC    B-LOC I-LOC    B-LOC B-LOC    B- begins an entity.
-    IOB1    I-LOC    I-LOC I-LOC    I-LOC B-LOC    B- begins one only where I- would continue the one before it.
-    IOBES   S-LOC    B-LOC E-LOC    S-LOC S-LOC    E- ends one of several words, S- is one of a single word.
+    IOB1    I-LOC    I-LOC I-LOC    I-LOC B-LOC    B- begins one only where I- would continue the previous one.
+    IOBES   S-LOC    B-LOC E-LOC    S-LOC S-LOC    E- ends an entity of several words, S- is one of a single word.
 """
 
 from collections.abc import Iterable, Sequence
 
-from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.errors import DataError
 
 
 SCHEMES = ("IOB2", "IOB1", "IOBES")
@@ -19,17 +19,17 @@ Entity = tuple[str, int, int]  # its type, its first word, the word after its la
 
 
 def entities(tags: Sequence[str], scheme: str = "IOB2", where: str = "the sentence") -> list[Entity]:
-    """The entities that a sentence's tags say, from left to right; `where` is the sentence's name in an error.
+    """The entities that the tags of a sentence encode, from left to right; errors call the sentence `where`.
 
     Raises:
-        RecipeError: for a tag that is none, or that the scheme does not have in that place.
+        DataError: a string is not a tag, or not one that the scheme allows in its place.
     """
     found = _read(tags)
-    # Each scheme has one way of writing a sentence's entities: what differs from it is wrong.
+    # In each scheme there is exactly one encoding of a sentence's entities: any other tag is wrong.
     for word, (tag, right) in enumerate(zip(tags, _write(found, len(tags), scheme), strict=True)):
         if tag != right:
-            fault = f"where {scheme} has {right!r}" if _is_tag(tag) else "which is none: tags are O, B-LOC, I-LOC, ..."
-            raise RecipeError(
+            fault = f"where {scheme} has {right!r}" if _is_tag(tag) else "which is not a tag (O, B-LOC, I-LOC, ...)"
+            raise DataError(
                 f"Word {word} of {where} (both counted from 0) has the tag {tag!r}, {fault}. Correct it, and write "
                 f"all tags of the data set in one scheme, which may be {', '.join(SCHEMES)}."
             )
@@ -40,15 +40,15 @@ def convert(tags: Sequence[str], source: str, target: str, where: str = "the sen
     """The tags of a sentence in another scheme.
 
     Raises:
-        RecipeError: as `entities` does.
+        DataError: as `entities` does.
     """
     return _write(entities(tags, source, where), len(tags), target)
 
 
 def guess(sentences: Iterable[Sequence[str]]) -> str:
-    """The scheme that a data set is written in: the one that differs from it in the fewest tags.
+    """The scheme of a data set: the one whose encoding of its entities differs from its tags in the fewest places.
 
-    That is none at all for one of them, unless a tag is wrong or there is no entity.
+    In a data set without faults that is no place; where schemes tie, the first of `SCHEMES` is returned.
     """
     differences = dict.fromkeys(SCHEMES, 0)
     for tags in sentences:
@@ -60,7 +60,7 @@ def guess(sentences: Iterable[Sequence[str]]) -> str:
 
 
 def labels(types: Iterable[str]) -> list[str]:
-    """The classes of a tagger in IOB2: O, then B- and I- of every type."""
+    """The labels of a tagger in IOB2: O, then B- and I- of every type, in alphabetical order."""
     return ["O", *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in "BI")]
 
 
@@ -70,7 +70,7 @@ def _is_tag(tag: str) -> bool:
 
 
 def _read(tags: Sequence[str]) -> list[Entity]:
-    """The entities that tags of any scheme mean, as conlleval takes them; what is no tag is outside."""
+    """The entities that tags of any scheme encode, decoded as by conlleval; strings that are not tags count as O."""
     found: list[Entity] = []
     open_type = None  # of the entity that the next word may continue
     for word, tag in enumerate(tags):
@@ -88,7 +88,7 @@ def _read(tags: Sequence[str]) -> list[Entity]:
 
 def _write(found: Sequence[Entity], length: int, scheme: str) -> list[str]:
     tags = ["O"] * length
-    before = None  # type and end of the entity to the left
+    before = None  # type and end of the previous entity
     for kind, start, end in found:
         first, last = "B", "I"
         if scheme == "IOB1" and before != (kind, start):

@@ -49,7 +49,7 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
     and validation together; drawn by `seed`. Local files are read again every time.
 
     Raises:
-        RecipeError: there is no such data set, or a tagger cannot be trained on it.
+        DataError: there is no such data set, or a tagger cannot be trained on it.
     """
     check_fraction(validation_fraction)
     if dataset == "made":
@@ -79,7 +79,7 @@ def stream(name: str, dataset: str = "auto", *, seed: int, most: int | None = No
     no validation split, one sentence in twenty of the first 100,000 of train is held out, drawn by `seed`.
 
     Raises:
-        RecipeError: there is no such data set, or a tagger cannot be trained on it. Files that change during the run
+        DataError: there is no such data set, or a tagger cannot be trained on it. Files that change during the run
             are noticed when they are read.
     """
     if dataset == "made":
@@ -161,6 +161,11 @@ def _tagged(row: Row, names: Sequence[str] | None, at: str) -> tuple[list[str], 
     for position, (word, tag) in enumerate(zip(words, tags, strict=True)):
         if word is None or not word.strip():
             raise DataError(f"{at} has {word!r} for its word {position}. Leave it out, and its tag with it.")
+        if word != word.strip():
+            raise DataError(
+                f"{at} has {word!r:.60} for its word {position}, with white space around it, which would not survive "
+                "in a text of words joined by spaces. Strip it."
+            )
         if tag is None:
             raise DataError(f"{at} has no tag (null) for its word {position}, {word!r:.60}. Fill it in.")
     return words, _named(tags, names, at)

@@ -146,6 +146,8 @@ TAGGED_ROWS = {
     "a null word": (odd(TAGGED, tokens=["a", None, "b"]), ALL, f"{ROW} has None for its word 1."),
     "an empty word": (odd(TAGGED, tokens=["a", "b", ""]), ALL, f"{ROW} has '' for its word 2."),
     "a blank word": (odd(TAGGED, tokens=[" ", "a", "b"]), ALL, f"{ROW} has ' ' for its word 0."),
+    "a space before a word": (odd(TAGGED, tokens=["a", " b", "c"]), ALL, f"{ROW} has ' b' for its word 1, with white"),
+    "a space after a word": (odd(TAGGED, tokens=["a", "b\xa0", "c"]), ALL, f"{ROW} has 'b\\xa0' for its word 1, with"),
     "a null tag": (
         odd(TAGGED, ner_tags=["O", "B-LOC", None]),
         ALL,
@@ -154,7 +156,7 @@ TAGGED_ROWS = {
     "an unknown tag": (
         odd(TAGGED, ner_tags=["O", "O", "LOC"]),
         (*ALL, *data_files.COLUMN_FILES),
-        f"Word 2 of row 3 {HERE} (both counted from 0) has the tag 'LOC', which is none",
+        f"Word 2 of row 3 {HERE} (both counted from 0) has the tag 'LOC', which is not a tag",
     ),
     "a tag out of place": (
         odd(TAGGED, ner_tags=["O", "O", "I-LOC"]),

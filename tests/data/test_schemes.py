@@ -1,10 +1,10 @@
-"""recipes.tags: every scheme says the same entities, and what it does not say is refused by its place."""
+"""Tag schemes: every scheme encodes the same entities, and a tag that it does not allow is refused with its place."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.errors import DataError
 from rnnzoo.data.schemes import SCHEMES, convert, entities, guess, labels
 
 
@@ -17,14 +17,14 @@ SENTENCE = {
 SPANS = [("LOC", 0, 1), ("LOC", 1, 3), ("PER", 4, 5), ("ORG", 5, 8), ("ORG", 8, 9), ("a-b", 11, 13)]
 
 schemes = st.sampled_from(SCHEMES)
-pieces = st.tuples(st.sampled_from([None, "LOC", "PER", "creative-work"]), st.integers(1, 4))
+segments = st.tuples(st.sampled_from([None, "LOC", "PER", "creative-work"]), st.integers(1, 4))
 
 
 @st.composite
 def sentences(draw):
     """The spans of a sentence and its length."""
     spans, word = [], 0
-    for kind, length in draw(st.lists(pieces, max_size=6)):
+    for kind, length in draw(st.lists(segments, max_size=6)):
         if kind:
             spans.append((kind, word, word + length))
         word += length
@@ -39,7 +39,7 @@ def iob2(spans, length):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_sentence_in_every_scheme(scheme):
+def test_a_sentence_has_the_same_entities_in_every_scheme(scheme):
     assert entities(SENTENCE[scheme], scheme) == SPANS
     assert guess([["O"], SENTENCE[scheme]]) == scheme
     for target in SCHEMES:
@@ -47,7 +47,7 @@ def test_a_sentence_in_every_scheme(scheme):
 
 
 @given(sentences(), schemes, schemes)
-def test_there_and_back(sentence, source, target):
+def test_conversion_there_and_back_loses_nothing(sentence, source, target):
     spans, length = sentence
     tags = convert(iob2(spans, length), "IOB2", source)
     assert entities(tags, source) == spans
@@ -56,7 +56,7 @@ def test_there_and_back(sentence, source, target):
 
 
 @given(st.lists(sentences(), min_size=1), schemes)
-def test_what_is_written_in_a_scheme_is_guessed_as_such(drawn, scheme):
+def test_the_scheme_of_a_data_set_is_detected(drawn, scheme):
     written = [convert(iob2(*sentence), "IOB2", scheme) for sentence in drawn]
     assert guess(written) == (scheme if any(spans for spans, _ in drawn) else "IOB2")
 
@@ -68,10 +68,10 @@ def test_a_wrong_tag_does_not_change_the_guess():
 
 
 BAD = {
-    "unknown prefix": ("IOB2", "O X-LOC", 1, "'X-LOC', which is none: tags are O, B-LOC"),
-    "no prefix": ("IOB2", "LOC O", 0, "'LOC', which is none"),
-    "no type": ("IOB2", "O O B-", 2, "'B-', which is none"),
-    "another O": ("IOB2", "o", 0, "'o', which is none"),
+    "unknown prefix": ("IOB2", "O X-LOC", 1, "'X-LOC', which is not a tag (O, B-LOC"),
+    "no prefix": ("IOB2", "LOC O", 0, "'LOC', which is not a tag"),
+    "no type": ("IOB2", "O O B-", 2, "'B-', which is not a tag"),
+    "another O": ("IOB2", "o", 0, "'o', which is not a tag"),
     "IOB2, I- after O": ("IOB2", "B-LOC O I-LOC", 2, "'I-LOC', where IOB2 has 'B-LOC'"),
     "IOB2, I- of another type": ("IOB2", "B-LOC I-PER", 1, "'I-PER', where IOB2 has 'B-PER'"),
     "IOB2, S-": ("IOB2", "O S-LOC", 1, "'S-LOC', where IOB2 has 'B-LOC'"),
@@ -91,12 +91,12 @@ def test_bad_tags_are_refused(scheme, tags, word, message):
         lambda: entities(tags.split(), scheme, "row 7"),
         lambda: convert(tags.split(), scheme, "IOB1", "row 7"),
     ):
-        with pytest.raises(RecipeError) as caught:
+        with pytest.raises(DataError) as caught:
             ask()
         assert str(caught.value).startswith(f"Word {word} of row 7 (both counted from 0) has the tag {message}")
         assert "\n" not in str(caught.value)
 
 
-def test_labels():
+def test_labels_are_in_alphabetical_order():
     assert labels(["PER", "LOC", "PER"]) == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
     assert labels([]) == ["O"]

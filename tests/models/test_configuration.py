@@ -1,4 +1,7 @@
-"""The configurations: what they refuse and how they say it, and that JSON gives back what was saved."""
+"""The configurations: what they refuse and how they say it, and that JSON gives back what was saved.
+
+All families share one validator: what it checks is tested on one of them, that it runs on each.
+"""
 
 import json
 from dataclasses import fields
@@ -7,7 +10,7 @@ import pytest
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from rnnzoo import FAMILIES, BiRNNConfig
+from rnnzoo import FAMILIES, BiRNNConfig, LSTMConfig
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 
 
@@ -45,9 +48,9 @@ def test_every_field_is_covered_here():
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_TYPES + OUT_OF_RANGE, ids=str)
-def test_refuses_a_wrong_value_and_names_it(config_class, name, value):
+def test_refuses_a_wrong_value_and_names_it(name, value):
     with pytest.raises(StrictDataclassError) as refusal:
-        config_class(**{"vocab_size": 20, name: value})
+        LSTMConfig(**{"vocab_size": 20, name: value})
     assert name in str(refusal.value)
     assert str(value) in str(refusal.value)
 
@@ -61,14 +64,14 @@ def test_refuses_a_wrong_value_and_names_it(config_class, name, value):
     + [("problem_type", "x"), ("dtype", 3), ("dtype", "float99"), ("dtype", "load")],
     ids=str,
 )
-def test_refuses_what_would_fail_later_or_fill_the_memory(config_class, name, value):
+def test_refuses_what_would_fail_later_or_fill_the_memory(name, value):
     with pytest.raises((StrictDataclassError, ValueError)) as refusal:
-        config_class(**{name: value})
-    # What transformers says of a wrong value need not have the field's name.
+        LSTMConfig(**{name: value})
+    # The message of transformers for a wrong value need not name the field.
     assert str(refusal.value).partition(name)[1] or "wrong value" in str(refusal.value)
 
 
-def test_refuses_a_wrong_type_later(config_class):
+def test_refuses_a_wrong_type_on_assignment(config_class):
     with pytest.raises(StrictDataclassError, match="hidden_size.*'64'"):
         config_class().hidden_size = "64"
 
@@ -95,22 +98,22 @@ def test_refuses_a_birnn_of_one_direction():
 
 
 @pytest.mark.parametrize("pooling", ["last", "concat"])
-def test_refuses_the_last_state_of_no_layer(config_class, pooling):
+def test_refuses_to_pool_the_last_state_without_a_layer(pooling):
     with pytest.raises(StrictDataclassError, match=f"pooling='{pooling}' needs the last state.*choose mean, max or"):
-        config_class(num_hidden_layers=0, pooling=pooling)
+        LSTMConfig(num_hidden_layers=0, pooling=pooling)
 
 
-def test_model_types_are_their_own():
+def test_each_family_has_a_model_type_of_its_own():
     types = [family.config.model_type for family in FAMILIES.values()]
     assert len(set(types)) == len(types)
     assert all(name.startswith("rnnzoo-") for name in types)
 
 
-def test_the_edges_of_every_range_are_allowed(config_class):
-    edges = dict.fromkeys(SIZES, 1) | dict.fromkeys(DROPOUTS, 0) | dict.fromkeys(TOKENS, 0)
-    config = config_class(**edges)
-    assert {name: getattr(config, name) for name in edges} == edges
-    assert config_class(**dict.fromkeys(TOKENS, None)).pad_token_id is None
+def test_the_bounds_of_every_range_are_allowed():
+    bounds = dict.fromkeys(SIZES, 1) | dict.fromkeys(DROPOUTS, 0) | dict.fromkeys(TOKENS, 0)
+    config = LSTMConfig(**bounds)
+    assert {name: getattr(config, name) for name in bounds} == bounds
+    assert LSTMConfig(**dict.fromkeys(TOKENS, None)).pad_token_id is None
 
 
 def test_json_gives_back_what_was_saved(config_class, tmp_path):
@@ -128,7 +131,7 @@ def test_json_gives_back_what_was_saved(config_class, tmp_path):
     }, "what is derived from other fields is not stored"
 
 
-def test_keeps_what_all_configurations_of_transformers_have(config_class, tmp_path):
+def test_keeps_the_fields_that_all_configurations_of_transformers_have(tmp_path):
     given = {
         "architectures": ["Some"],
         "output_hidden_states": True,
@@ -140,14 +143,14 @@ def test_keeps_what_all_configurations_of_transformers_have(config_class, tmp_pa
         "label2id": {"bad": 0, "good": 1, "unknown": 2},
         "problem_type": "multi_label_classification",
     }
-    config = config_class(**given)
+    config = LSTMConfig(**given)
     config.save_pretrained(tmp_path)
     for kept in config, AutoConfig.from_pretrained(tmp_path):
         found = {name: getattr(kept, name) for name in given}
         assert found | {"dtype": str(kept.dtype).removeprefix("torch.")} == given
 
 
-def test_output_is_as_wide_as_its_directions(config_class):
-    config = config_class(hidden_size=7, bidirectional=True)
+def test_the_output_has_the_features_of_all_directions():
+    config = LSTMConfig(hidden_size=7, bidirectional=True)
     assert (config.num_directions, config.output_size) == (2, 14)
-    assert config_class(hidden_size=7, embedding_size=3, num_hidden_layers=0, pooling="mean").output_size == 3
+    assert LSTMConfig(hidden_size=7, embedding_size=3, num_hidden_layers=0, pooling="mean").output_size == 3

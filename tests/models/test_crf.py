@@ -1,4 +1,4 @@
-"""The CRF against brute force over all paths, and what it makes of a tagger's outputs."""
+"""The CRF against brute force over all paths, and the logits that it gives a tagger."""
 
 import itertools
 import math
@@ -130,7 +130,7 @@ def test_gradients_are_those_of_the_likelihood(case):
     assert torch.autograd.gradcheck(likelihood, (emissions.requires_grad_(), *model.parameters()))
 
 
-def test_the_same_graph_twice_and_each_parameter_alone(case):
+def test_gradients_of_a_graph_used_twice_and_of_each_parameter_alone(case):
     model, (emissions, mask) = crf(), case
     tags, weights = torch.randint(C, mask.shape), torch.randn(len(mask), dtype=torch.float64)
     everything = (emissions.requires_grad_(), *model.parameters())
@@ -156,7 +156,7 @@ def test_second_derivatives_are_refused(case):
 def test_a_row_is_the_same_in_any_batch(case, rubbish):
     model, (emissions, mask) = crf(dtype=torch.float32), case
     emissions, tags = emissions.float(), torch.randint(C, mask.shape)
-    emissions[~mask], tags[~mask] = rubbish, 99  # what lies in the padding does not matter
+    emissions[~mask], tags[~mask] = rubbish, 99  # what is in the padding does not matter
     emissions.requires_grad_()
     together = model(emissions, tags, mask), model.decode(emissions, mask)[0][:, 0], model.marginals(emissions, mask)
     (gradient,) = torch.autograd.grad(together[0].sum(), emissions)
@@ -181,19 +181,19 @@ def test_forbidden_tags_never_follow():
     assert not marginals[:, 0, forbidden[-1]].any()
 
 
-def test_what_iob2_forbids():
+def test_iob2_forbids_to_continue_an_entity_that_did_not_begin():
     before, after = {"O", "B-Y", "I-Y"}, "I-X"
     for i, label in enumerate([*LABELS, None]):
         assert forbidden_in_iob2(LABELS)[i][LABELS.index(after)] == (label in before or label is None)
         assert not any(forbidden_in_iob2(LABELS)[i][LABELS.index(free)] for free in ("O", "B-X", "B-Y"))
-    # Labels of another scheme are left free.
+    # Labels of another scheme are not restricted.
     assert not any(map(any, forbidden_in_iob2(["O", "I-X", "X"])))
 
 
 @pytest.mark.parametrize("name", ["start", "transitions", "end"])
 @pytest.mark.parametrize("by", [-500.0, 500.0])
-def test_what_all_scores_of_a_kind_have_in_common_does_not_matter(case, name, by):
-    """However far kinds are apart, none is lost below another."""
+def test_a_constant_added_to_all_scores_of_a_kind_changes_nothing(case, name, by):
+    """However far apart kinds are, none underflows relative to another."""
     model, (emissions, mask) = crf(), case
     tags = torch.randint(C, mask.shape)
 
@@ -210,7 +210,7 @@ def test_what_all_scores_of_a_kind_have_in_common_does_not_matter(case, name, by
 
 @pytest.mark.parametrize("apart", [0.0, 30.0, 75.0])
 def test_long_rows_whose_scores_contradict_each_other(apart):
-    """Each token wants another tag than the one before it, each step the same: against a loop over logarithms."""
+    """Emissions favour a new tag at every token, transitions the same one: against a loop in log space."""
     model, tokens = LinearChainCRF(9, [[False] * 9] * 10).double(), 400
     wanted = torch.arange(tokens) % 9
     emissions = (torch.randn(tokens, 9).double() + apart * torch.eye(9)[wanted]).requires_grad_()
@@ -234,7 +234,7 @@ def test_long_rows_whose_scores_contradict_each_other(apart):
 
 @pytest.mark.parametrize("of", ["emissions", "steps"])
 @pytest.mark.parametrize("size", [1e2, 1e4, 1e30])
-def test_enormous_scores_stay_numbers(size, of):
+def test_enormous_scores_give_finite_results(size, of):
     model = crf(std=size if of == "steps" else 1.0, dtype=torch.float32)
     emissions = (torch.randn(20, 30, C) * (size if of == "emissions" else 1.0)).requires_grad_()
     tags = torch.randint(C, (20, 30))
@@ -246,7 +246,7 @@ def test_enormous_scores_stay_numbers(size, of):
     torch.testing.assert_close(marginals.sum(2), torch.ones(20, 30), atol=1e-5, rtol=0)
 
 
-def test_in_full_precision_inside_autocast(case):
+def test_computes_in_full_precision_under_autocast(case):
     model, (emissions, mask) = crf(dtype=torch.float32), case
     emissions, tags = emissions.bfloat16(), torch.randint(C, mask.shape)
     expected = model(emissions.float(), tags, mask), model.marginals(emissions.float(), mask)
@@ -258,7 +258,7 @@ def test_in_full_precision_inside_autocast(case):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_weights_in_half_precision_are_read_in_full(case, dtype):
+def test_computes_in_full_precision_with_weights_in_half(case, dtype):
     model, (emissions, mask) = crf(dtype=torch.float32).to(dtype), case
     emissions, tags = emissions.to(dtype), torch.randint(C, mask.shape)
     exact = crf(dtype=torch.float32)
@@ -270,13 +270,13 @@ def test_weights_in_half_precision_are_read_in_full(case, dtype):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
-def test_as_exact_as_the_weights(case):
+def test_computes_in_the_precision_of_the_weights(case):
     model, (emissions, mask) = crf(), case
     tags = torch.randint(C, mask.shape)
     assert torch.equal(model(emissions.float(), tags, mask), model(emissions.float().double(), tags, mask))
 
 
-def test_rows_of_no_length():
+def test_rows_without_tokens():
     model, emissions, tags = crf(), torch.zeros(2, 0, C, dtype=torch.float64), torch.zeros(2, 0, dtype=torch.long)
     assert model(emissions, tags).tolist() == [0, 0]
     assert model.decode(emissions, n=2)[1].tolist() == [[0, -math.inf]] * 2
@@ -284,7 +284,7 @@ def test_rows_of_no_length():
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_a_batch_of_no_rows(n):
+def test_a_batch_without_rows(n):
     model, emissions, tags = crf(), torch.zeros(0, 4, C, dtype=torch.float64), torch.zeros(0, 4, dtype=torch.long)
     assert model(emissions, tags).shape == (0,)
     found, scores = model.decode(emissions, n=n)
@@ -292,7 +292,7 @@ def test_a_batch_of_no_rows(n):
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_operators_for_export_are_what_they_declare(case, masked):
+def test_operators_for_export_return_what_they_declare(case, masked):
     model, (emissions, mask) = crf(), case
     mask = mask if masked else torch.ones_like(mask)
     steps = model._allowed(emissions.dtype).detach()
@@ -304,7 +304,7 @@ def test_operators_for_export_are_what_they_declare(case, masked):
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3, 4])
-def test_paths_that_are_equally_good_are_different_ones(tokens):
+def test_equally_good_paths_are_distinct(tokens):
     model = LinearChainCRF(3, [[False] * 3] * 4)
     emissions = torch.zeros(2, tokens, 3)
     tags, scores = model.decode(emissions, n=3**tokens)
@@ -312,15 +312,15 @@ def test_paths_that_are_equally_good_are_different_ones(tokens):
     assert (model.decode(emissions)[0][:, 0, None] == tags).all(2).any(1).all()
 
 
-def test_more_paths_than_there_are():
+def test_of_more_paths_than_exist_the_others_score_minus_infinity():
     tags, scores = crf().decode(torch.randn(2, 1, C, dtype=torch.float64), n=5)
     assert scores.isfinite().sum(1).tolist() == [3, 3]  # O, B-X, B-Y
     assert all(len(set(row[:3])) == 3 for row in tags[:, :, 0].tolist())
 
 
 @pytest.mark.parametrize("n", [1, 2, 8])
-def test_a_path_that_does_not_exist_has_tags_all_the_same(n):
-    """No number stands outside of the tags: where a token is not a number, and past a row's last path."""
+def test_a_path_that_does_not_exist_has_valid_tags(n):
+    """Every number is a tag's, even where a token is NaN, and after a row's last path."""
     emissions = torch.randn(4, 5, C, dtype=torch.float64)
     emissions[1, 2] = torch.nan
     emissions[2, 3, 1] = math.inf
@@ -332,17 +332,17 @@ def test_a_path_that_does_not_exist_has_tags_all_the_same(n):
 
 
 @pytest.mark.parametrize("size", [1e-20, 1e-28, 1e-32, 1e-35])
-def test_tiny_scores_choose_as_large_ones_do(size):
-    """One that is lower by 1e-35 is lower, and what is forbidden never follows."""
+def test_tiny_scores_give_the_paths_of_large_ones(size):
+    """A score that is lower by 1e-35 is lower, and forbidden tags never follow each other."""
     model = LinearChainCRF(C, forbidden_in_iob2(LABELS))
     emissions = torch.randn(20, 12, C)
     large, small = model.decode(emissions)[0], model.decode(emissions * size)[0]
-    assert (large == small).float().mean() > 0.99  # sums are rounded otherwise
+    assert (large == small).float().mean() > 0.99  # sums are rounded differently
     forbidden = model.forbidden
     assert not forbidden[-1][small[:, 0, 0]].any() and not forbidden[small[..., :-1], small[..., 1:]].any()
 
 
-# ---- what a pipeline makes of it ----
+# ---- what a pipeline returns ----
 
 
 @settings(deadline=None, max_examples=60)
@@ -358,15 +358,15 @@ def test_softmax_and_argmax_give_the_best_path_and_its_marginals(seed, size):
     chosen, of_path = (x.gather(2, tags[..., None])[..., 0] for x in (served, marginals))
     enough = of_path > 1 / C + 1e-3
     torch.testing.assert_close(chosen[enough], of_path[enough], atol=2e-6, rtol=0)
-    # Where the path's tag is the likeliest already, nothing else is moved.
+    # Where the path's tag is the most probable one already, nothing changes.
     plain = (marginals.argmax(-1) == tags) & (of_path - marginals.topk(2, -1).values[..., 1] > 1e-2 * of_path)
     torch.testing.assert_close(served[plain], marginals[plain], atol=2e-6, rtol=0)
 
 
 def test_the_best_path_may_pass_through_an_unlikely_tag():
-    """Two paths through O are likelier together than the one through B-X that is the best of all."""
+    """Two paths through O are together more probable than the one through B-X that is the best of all."""
     model = LinearChainCRF(3, forbidden_in_iob2(["O", "B-X", "B-Y"]))
-    # From O two ways go on that are equally good, from B-X one that is a little better than each.
+    # From O two paths continue that are equally good, from B-X one that is slightly better than each.
     emissions = torch.tensor([[[0.6, 1.0, -9.0], [-9.0, 0.0, 0.0]]])
     with torch.no_grad():
         model.transitions[1, 2] = -9.0
@@ -376,7 +376,7 @@ def test_the_best_path_may_pass_through_an_unlikely_tag():
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-45, 1e-38, 1e-30])
-def test_a_path_of_no_probability_is_the_largest_too(size):
+def test_argmax_is_the_path_even_if_its_probability_is_zero(size):
     tags, others = torch.arange(C), torch.rand(C, C).softmax(1)
     marginals = others.scatter(1, tags[:, None], size)[None]
     logits = logits_of_path(tags[None], marginals)

@@ -1,8 +1,8 @@
-"""What nobody meant to write: random texts, configurations and damaged files are answered, or refused in words.
+"""Random texts, configurations and damaged files are answered, or refused with a documented error.
 
-Each kind is a strategy of hypothesis and a check of what it draws, which says in a word what came of it and fails on
-any error that is not documented. No check may take more memory than `ROOM`. The long versions run in processes of
-their own, so that a crash of a library is seen, and a case that does not end is stopped.
+Each kind has a strategy of hypothesis and a check of what it draws, which returns the outcome in a word and fails on
+any undocumented error. No check may allocate more memory than `ROOM`. The long versions run in processes of their own,
+so that a crash of a library is seen and a hanging case is stopped.
 """
 
 import faulthandler
@@ -45,16 +45,16 @@ from tests.support.small_pipelines import SENTENCES, pipelines
 from tests.support.vector_files import FORMATS
 
 
-# Damage makes libraries warn of this and that.
+# Libraries warn of various kinds of damage.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ROOT = Path(__file__).parents[2]
-ROOM = 2 << 30  # bytes of memory above those that a process has when it begins
-SECONDS = 300  # after which a case hangs, on a machine that has much else to do
+ROOM = 2 << 30  # bytes of memory that a check may allocate
+SECONDS = 300  # after which a case counts as hanging, even on a busy machine
 
 
 def refused(error, *documented):
-    """What an error is: a refusal. Words that transformers has of its own, before it calls rnnzoo, are its own."""
+    """The outcome of an error. One that passed through rnnzoo must be documented; others are transformers' own."""
     said = str(error)
     assert said and not isinstance(error, MemoryError)
     assert not any(word in said for word in ("alloc", "MemoryError")), said
@@ -66,32 +66,32 @@ def refused(error, *documented):
 
 # ---- texts ----
 
-PIECES = [
+FRAGMENTS = [
     *("a\u0301\u0302\u0303", "\u202eabc\u202c", "שלום", "مرحبا", "東京", "ß", "İ", "ﬁ"),  # marks, and both directions
     *("\0", "\ufeff", "\u200b", "\u2028", "\r\n", " ", "\U0010ffff", "\ud83d", "\ude00", "\udcff"),
     *("\U0001f469\u200d\U0001f469\u200d\U0001f467", "\U0001f3f3\ufe0f\u200d\U0001f308"),  # a family, a flag
     *("don't", "N'T", "'s", "U.S.", "1,000.5", "a-a", "''''", "_", "##a", "<br />", "<pad>", "</s>"),
 ]
 ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=30)
-MIXED = st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map("".join)
-LONG = st.tuples(st.sampled_from(PIECES) | ANY_TEXT, st.sampled_from([10**2, 10**2, 10**3, 10**3, 10**4, 10**5]))
+MIXED = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=12).map("".join)
+LONG = st.tuples(st.sampled_from(FRAGMENTS) | ANY_TEXT, st.sampled_from([10**2, 10**2, 10**3, 10**3, 10**4, 10**5]))
 TEXTS = st.lists(ANY_TEXT | MIXED | LONG.map(lambda drawn: (drawn[0] * drawn[1])[: drawn[1]]), min_size=1, max_size=3)
 
 
 def check_texts(texts):
     classify, tag = pipelines()
-    # Halves of characters, which no UTF-8 can say, a classifier's tokenizer refuses: it is transformers' own.
-    sayable = [text.encode(errors="replace").decode() for text in texts]
-    for tokenizer, asked in (classify.tokenizer, sayable), (tag.tokenizer, texts):
+    # Halves of characters are refused by a classifier's tokenizer, which is a class of transformers.
+    valid = [text.encode(errors="replace").decode() for text in texts]
+    for tokenizer, asked in (classify.tokenizer, valid), (tag.tokenizer, texts):
         spans = tokenizer(asked, return_offsets_mapping=True)["offset_mapping"]
         for text, row in zip(asked, spans, strict=True):
             assert all(0 <= start < end <= len(text) for start, end in row)
-    for text, answer, entities in zip(texts, classify(sayable, batch_size=2), tag(texts, batch_size=2), strict=True):
+    for text, answer, entities in zip(texts, classify(valid, batch_size=2), tag(texts, batch_size=2), strict=True):
         assert 0 <= answer["score"] <= 1
         assert all(0 <= found["start"] < found["end"] <= len(text) for found in entities)
     found = "answered"
     for train, rows in (
-        (rnnzoo.train_tokenizer, sayable),
+        (rnnzoo.train_tokenizer, valid),
         (rnnzoo.train_tagger_tokenizer, [text.split() for text in texts]),
     ):
         try:
@@ -137,7 +137,7 @@ CONFIGS = st.tuples(
 
 @contextmanager
 def folder():
-    """One that is empty."""
+    """An empty temporary folder."""
     with tempfile.TemporaryDirectory() as path:
         yield Path(path)
 
@@ -169,11 +169,11 @@ def check_configs(drawn):
     return "answered"
 
 
-# ---- files that are damaged ----
+# ---- damaged files ----
 
 
 def damaged(content, edits):
-    """Bytes after edits, each a kind, a place and some bytes."""
+    """Bytes after edits: each has a kind, an offset and some bytes."""
     for kind, place, new in edits:
         place %= len(content) + 1
         behind = {"flip": len(new), "insert": 0, "cut": len(content), "drop": len(new) ** 2, "twice": -place}[kind]
@@ -220,7 +220,7 @@ CHECKPOINTS = st.tuples(
 
 @functools.cache
 def checkpoint(name):
-    """The class that loads it, and its files."""
+    """Its Auto class, and the bytes of its files."""
     torch.manual_seed(0)
     classify, tag = pipelines()
     models = {
@@ -240,7 +240,7 @@ def checkpoint(name):
 
 
 def with_header(weights, place, kind, value):
-    """A file of safetensors whose header is damaged, but still JSON."""
+    """A safetensors file whose header is damaged, but still JSON."""
     size = 8 + int.from_bytes(weights[:8], "little")
     header, rest = json.loads(weights[8:size]), weights[size:]
     name = sorted(header)[place % len(header)]
@@ -261,7 +261,7 @@ def with_header(weights, place, kind, value):
 
 
 def with_value(content, place, kind, value):
-    """A JSON file with another value, or one less."""
+    """A JSON file with one value replaced or removed."""
     values = json.loads(content)
     name = sorted(values)[place % len(values)]
     del values[name]
@@ -384,8 +384,8 @@ KINDS = {
 
 
 @contextmanager
-def little_room():
-    """A process that asks for more memory than `ROOM` is refused it."""
+def limited_memory():
+    """Allocating more memory than `ROOM` fails."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + ROOM, before[1]))
@@ -396,7 +396,7 @@ def little_room():
 
 
 def fuzz(kind, cases, watched=False):
-    """How often each came of it."""
+    """Counts of the outcomes."""
     strategy, check = KINDS[kind]
     found = Counter()
 
@@ -408,13 +408,13 @@ def fuzz(kind, cases, watched=False):
         found[check(drawn)] += 1
 
     for name in CHECKPOINTS_OF:
-        checkpoint(name)  # now, while there is room
-    with little_room():
+        checkpoint(name)  # now, before memory is limited
+    with limited_memory():
         one()
     return found
 
 
-# How many cases of each kind there are in the default suite, and in the long versions.
+# The number of cases of each kind, in the default suite and in the long versions.
 CASES = {
     "texts": (25, 1000),
     "configurations": (30, 1500),
@@ -426,13 +426,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_a_few(kind):
+def test_a_few_cases_are_answered_or_refused(kind):
     assert fuzz(kind, CASES[kind][0])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
-def test_many(kind):
+def test_many_cases_are_answered_or_refused(kind):
     done = subprocess.run(
         [sys.executable, __file__, kind, str(CASES[kind][1])],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,

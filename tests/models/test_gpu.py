@@ -1,7 +1,7 @@
-"""On a GPU: answers, losses and gradients are a CPU's; half precision stays close; runs can be stopped and go on; what
-a GPU has trained a CPU loads.
+"""On a GPU: answers, losses and gradients are those of a CPU; half precision stays close; interrupted runs resume; a
+model trained there loads on a CPU.
 
-torch reads fp32 in cuDNN's kernels with ten bits of each number (TF32) unless told otherwise: here it is told.
+In cuDNN's kernels torch rounds fp32 to TF32 by default; these tests turn that off.
 """
 
 import copy
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
 LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 C = len(LABELS)
-# Sums in another order.
+# Sums are in another order.
 close = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -64,7 +64,7 @@ def cell(request):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("size", [1, 5, 64])
 def test_cudnn_takes_the_weights_as_they_come(cell, dtype, size):
-    """In one piece: it would warn of having to see to that, and here warnings are errors."""
+    """In one block of memory, or torch would warn of a copy, and here warnings are errors."""
     G = len(cell.gates)
     parameters = [torch.randn(shape, device=CUDA, dtype=dtype) for shape in ((G * size, 3), (G * size, size))]
     parameters += [torch.randn(G * size, device=CUDA, dtype=dtype) for _ in range(2)]
@@ -81,14 +81,14 @@ def test_answers_and_gradients_are_those_of_a_cpu(head, ids, mask, side):
     model = head.model(num_hidden_layers=2).double()
     given = {"input_ids": ids, "attention_mask": mask if side == "with padding" else torch.ones_like(mask)}
     there = copy.deepcopy(model).to(CUDA)
-    expected, slopes = learned(model, **given)
-    found, found_slopes = learned(there, **on(CUDA, given))
+    expected, gradients = learned(model, **given)
+    found, found_gradients = learned(there, **on(CUDA, given))
     torch.testing.assert_close(on("cpu", found), expected)
-    torch.testing.assert_close(on("cpu", found_slopes), slopes)
+    torch.testing.assert_close(on("cpu", found_gradients), gradients)
 
 
 @pytest.mark.parametrize("rows", [(0, 5), (3, 1), (1, 0)], ids=str)
-def test_batches_of_nothing(head, rows):
+def test_batches_without_rows_or_tokens(head, rows):
     model = head.model().to(CUDA)
     ids = torch.randint(3, 20, rows, device=CUDA)
     assert all(part.shape[0] == rows[0] for part in model(ids).to_tuple() if isinstance(part, torch.Tensor))
@@ -96,24 +96,23 @@ def test_batches_of_nothing(head, rows):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_stays_close(head, ids, mask, dtype):
-    """As a model of that type, and under autocast, which must not choose another type for a kernel."""
+    """As a model of that dtype, and under autocast, which must not choose another dtype for a kernel."""
     model = head.model(num_hidden_layers=2).to(CUDA)
     given = on(CUDA, {"input_ids": ids, "attention_mask": mask})
     near = {"rtol": 0.1, "atol": 0.1, "check_dtype": False}
-    expected, slopes = learned(model, **given)
+    expected, gradients = learned(model, **given)
     with torch.autocast("cuda", dtype=dtype):
-        found, found_slopes = learned(model, **given)
+        found, found_gradients = learned(model, **given)
         assert getattr(model, "backbone", model)(**given).last_hidden_state.dtype == dtype
     torch.testing.assert_close(found, expected, **near)
-    for name, slope in slopes.items():
-        assert nn.functional.cosine_similarity(found_slopes[name].flatten(), slope.flatten(), dim=0) > 0.97, name
+    for name, gradient in gradients.items():
+        assert nn.functional.cosine_similarity(found_gradients[name].flatten(), gradient.flatten(), dim=0) > 0.97, name
     torch.testing.assert_close(model.to(dtype)(**given).to_tuple(), expected, **near)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
-def test_a_long_row(name):
-    """Of more words than are read in one piece."""
+def test_a_row_of_several_chunks(name):
     head = next(head for head in HEADS if head.auto is AutoModelForTokenClassification and head.name == name)
     model, ids = head.model().double(), torch.randint(3, 20, (2, 20_000))
     mask = torch.ones_like(ids)
@@ -144,8 +143,8 @@ def test_the_crf_answers_as_on_a_cpu(masked):
         crf.to(device).zero_grad()
         given = on(device, (emissions.requires_grad_(), mask))
         likelihood = crf(given[0], tags.to(device), given[1])
-        slopes = torch.autograd.grad(likelihood.sum(), [given[0], *crf.parameters()])
-        found[device] = [likelihood.detach(), *slopes, crf.marginals(*given)]
+        gradients = torch.autograd.grad(likelihood.sum(), [given[0], *crf.parameters()])
+        found[device] = [likelihood.detach(), *gradients, crf.marginals(*given)]
         for n in (1, 5):
             paths, scores = crf.decode(*given, n=n)
             found[device] += [scores, paths * scores.isfinite()[..., None]]  # the tags of no path are any
@@ -154,7 +153,7 @@ def test_the_crf_answers_as_on_a_cpu(masked):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_the_crf_is_in_full_precision_inside_autocast(dtype):
+def test_the_crf_computes_in_full_precision_under_autocast(dtype):
     crf = LinearChainCRF(C, forbidden_in_iob2(LABELS)).to(CUDA)
     emissions, tags = torch.randn(3, 20, C, device=CUDA), torch.randint(C, (3, 20), device=CUDA)
     expected = [crf(emissions, tags), crf.marginals(emissions)]
@@ -162,23 +161,23 @@ def test_the_crf_is_in_full_precision_inside_autocast(dtype):
         torch.testing.assert_close([crf(emissions, tags), crf.marginals(emissions)], expected, rtol=0, atol=0)
 
 
-# torch.compile itself looks at the .grad of what is not a leaf, and recommends TF32.
+# torch.compile itself reads the .grad of tensors that are no leaves, and recommends TF32.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")
 @pytest.mark.parametrize(
     "auto", [AutoModelForSequenceClassification, AutoModelForTokenClassification], ids=lambda auto: auto.__name__
 )
 def test_compiles_for_a_gpu(auto, ids, mask):
-    """With torch's own compiler, Triton's kernels included."""
+    """With torch's default backend, which generates Triton kernels."""
     head = next(head for head in HEADS if head.auto is auto and head.name == "BiLSTM")
     model = head.model().to(CUDA)
     given = on(CUDA, {"input_ids": ids, "attention_mask": mask})
     torch.compiler.reset()
-    expected, slopes = learned(model, **given)
-    found, found_slopes = learned(torch.compile(model), **given)
+    expected, gradients = learned(model, **given)
+    found, found_gradients = learned(torch.compile(model), **given)
     torch.testing.assert_close(found, expected, **close)
-    found_slopes = {name.removeprefix("_orig_mod."): slope for name, slope in found_slopes.items()}
-    torch.testing.assert_close(found_slopes, slopes, rtol=1e-3, atol=1e-4)
+    found_gradients = {name.removeprefix("_orig_mod."): gradient for name, gradient in found_gradients.items()}
+    torch.testing.assert_close(found_gradients, gradients, rtol=1e-3, atol=1e-4)
 
 
 # ---- runs ----
@@ -189,16 +188,16 @@ INTERRUPTED = {"dropout": 0.5, "checkpointing_steps": 3, "lr_scheduler_type": "c
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
 @pytest.mark.parametrize("crf", [False, True], ids=["words", "CRF"])
 def test_a_resumed_run_ends_as_if_it_had_not_stopped(tmp_path, precision, crf):
-    """Dropout's draws on the GPU and the scale of fp16 included. Sums there may come in any order, so up to that."""
+    """Including dropout on the GPU and the loss scale of fp16; up to rounding, since sums there are in any order."""
     settings = INTERRUPTED | {"mixed_precision": precision, "crf": crf}
-    whole = trained(tmp_path / "whole", **settings)
+    uninterrupted = trained(tmp_path / "uninterrupted", **settings)
     with pytest.raises(Stopped):
         trained(tmp_path / "parts", SmallTask(stop_at=8), **settings)
     run = trained(tmp_path / "parts", resume=True, **settings)
     assert all(weight.device.type == "cuda" for weight in run.weights.values())
-    gaps = [(run.weights[name] - weight).abs().max().item() for name, weight in whole.weights.items()]
+    gaps = [(run.weights[name] - weight).abs().max().item() for name, weight in uninterrupted.weights.items()]
     assert max(gaps) < (1e-5 if precision == "no" else 1e-2), max(gaps)
-    assert run.best_epoch == whole.best_epoch and len(run.passes) == 21 - 7  # epochs have 7
+    assert run.best_epoch == uninterrupted.best_epoch and len(run.passes) == 21 - 7  # epochs have 7
 
 
 def test_a_run_trains_as_on_a_cpu(tmp_path, monkeypatch):
@@ -218,7 +217,7 @@ BRIEF = {"dataset": "made", "model": MODEL, "batch_size": 32, "max_train_steps":
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
 @pytest.mark.parametrize("recipe", [imdb, ner], ids=lambda recipe: recipe.__name__)
 def test_what_a_gpu_trains_is_served_there_and_on_a_cpu(tmp_path, monkeypatch, recipe, precision):
-    """The recipe itself proves that the pipeline, on the GPU, answers what was measured there."""
+    """The recipe itself checks that the pipeline, on the GPU, gives the answers that were measured."""
     fresh_accelerator()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = BRIEF | {"output_dir": str(tmp_path), "mixed_precision": precision, "learning_rate": 0.01}

@@ -14,8 +14,8 @@ from rnnzoo import FAMILIES, train_tagger_tokenizer
 from tests.conftest import HEADS
 
 
-# Both scripts run in a fresh process. Their argument is a folder with a folder per checkpoint, and in each the
-# answers that its model gave before it was saved.
+# Each script runs in a fresh process. Its argument is a folder with a folder per checkpoint, which also holds the
+# answers of the model before it was saved.
 COMMON = """
 import json
 import sys
@@ -86,7 +86,7 @@ for folder in folders:
     classify = pipeline("text-classification", model=str(folder), trust_remote_code=True, device="cpu")
     assert len(classify(["a good film", ""], batch_size=2)) == 2
 
-# Every one of these modules has defined the operator rnnzoo::recurrence, each time anew.
+# Each of these modules has defined the operator rnnzoo::recurrence again.
 for model, folder in models:
     check(model, folder)
     check_export(model)
@@ -110,19 +110,19 @@ sys.meta_path.remove(not_installed)
 import rnnzoo
 
 for folder in folders:
-    # With and without `trust_remote_code`, the package comes first where it is imported.
+    # With and without `trust_remote_code`, an imported package takes precedence.
     installed = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
     assert not is_remote(installed)
     program = check_export(installed)
 
-    # Others may have loaded the same code by its file.
+    # The same code may also have been loaded from its file.
     place = installed.auto_map["AutoModelForSequenceClassification"]
     remote = get_class_from_dynamic_module(place, str(folder)).from_pretrained(folder)
     assert is_remote(remote)
     for model in remote, installed:
         check(model, folder)
         check_export(model)
-    # A program keeps running when the operator is defined anew.
+    # An exported program keeps running when the operator is defined again.
     ids = torch.randint(3, 20, (3, 5))
     assert_close(program(ids).logits, installed(ids).logits, **close)
 """
@@ -180,7 +180,7 @@ assert "rnnzoo" not in sys.modules
 
 
 def test_a_tagger_carries_its_tokenizer(tmp_path):
-    """Letters, decoded path and scores in a process without rnnzoo are those of this one."""
+    """Characters, decoded path and scores in a process without rnnzoo are those of this one."""
     sentences = [["Ada", "Lovelace", "met", "Babbage", "in", "London", "."]] * 2
     tokenizer = train_tagger_tokenizer(sentences, vocab_size=30)
     labels = ["O", "B-X", "I-X", "B-Y", "I-Y"]

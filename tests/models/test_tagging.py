@@ -1,4 +1,4 @@
-"""Taggers: their tokenizer and its letters, padding, what is saved, and what is refused."""
+"""Taggers: their tokenizer and its characters, padding, saving, and what is refused."""
 
 import string
 
@@ -25,10 +25,20 @@ def tokenizer():
     return train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=6)
 
 
+@pytest.fixture
+def tagger(tokenizer):
+    """A tagger of one family, every weight random: a CRF is the same code for all."""
+    return some_tagger("LSTM", tokenizer)
+
+
 @pytest.fixture(params=FAMILIES)
-def tagger(request, tokenizer):
-    """A tagger of every family, every weight random."""
-    family = FAMILIES[request.param]
+def any_tagger(request, tokenizer):
+    """A tagger of every family."""
+    return some_tagger(request.param, tokenizer)
+
+
+def some_tagger(name, tokenizer):
+    family = FAMILIES[name]
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
     sizes = SIZES | {"vocab_size": len(tokenizer), "character_vocab_size": tokenizer.character_vocab_size}
     config = family.config(**sizes, **labels, num_labels=len(LABELS), use_crf=True)
@@ -42,7 +52,7 @@ def tagger(request, tokenizer):
 # ---- words ----
 
 
-def pieces(tokenizer, text):
+def tokens_of(tokenizer, text):
     return [text[start:end] for start, end in tokenizer(text, return_offsets_mapping=True)["offset_mapping"]]
 
 
@@ -61,14 +71,14 @@ def pieces(tokenizer, text):
         (" \n\t ", []),
     ],
 )
-def test_raw_text_is_cut_into_words_of_a_corpus(tokenizer, text, words):
-    assert pieces(tokenizer, text) == words
+def test_raw_text_is_split_into_words_as_a_corpus_has_them(tokenizer, text, words):
+    assert tokens_of(tokenizer, text) == words
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), max_size=6))
-def test_words_and_their_text_have_the_same_pieces(words):
-    """Training sees words, serving their text: ids, letters and offsets must agree."""
+def test_words_and_their_text_give_the_same_tokens(words):
+    """Training reads words, serving their text: ids, characters and offsets must agree."""
     tokenizer = train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=6)
     words = ["".join(word.split()) for word in words]
     words = [word for word in words if word]
@@ -82,24 +92,24 @@ def test_words_and_their_text_have_the_same_pieces(words):
     assert [(starts[i] + a, starts[i] + b) for i, (a, b) in places] == as_text["offset_mapping"]
 
 
-# Texts that were cut within a character, or are no UTF-8 and were decoded all the same.
+# Texts that were truncated within a character, or decoded although they are not UTF-8.
 HALVES = ["\ud83d", "Ada met\ude00 Babbage \udcff\udcff.", "\ud83d\ude00 in London", "in \udc80London"]
 
 
-def test_half_a_character_is_read_as_one_that_could_not_be(tagger, tokenizer, tmp_path):
+def test_half_a_character_is_read_as_a_replacement_character(tagger, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
-    replaced = ["".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text) for text in HALVES]
+    replaced = ["".join("\ufffd" if "\ud800" <= part <= "\udfff" else part for part in text) for text in HALVES]
     for words in (False, True):
         given, read = ([text.split() for text in texts] if words else texts for texts in (HALVES, replaced))
         options = {"is_split_into_words": words, "return_offsets_mapping": True}
         for reader in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
             assert reader(given, **options) == reader(read, **options)
             assert [dict(reader(row, **options)) for row in given] == [dict(reader(row, **options)) for row in read]
-    assert pieces(tokenizer, HALVES[1]) == ["Ada", "met", "\ude00", "Babbage", "\udcff\udcff", "."]
+    assert tokens_of(tokenizer, HALVES[1]) == ["Ada", "met", "\ude00", "Babbage", "\udcff\udcff", "."]
     tag = pipeline("token-classification", model=tagger, tokenizer=tokenizer, aggregation_strategy="simple")
     found, right = tag(HALVES, batch_size=2), tag(replaced, batch_size=2)
     for entity in [entity for rows in (*found, *right) for entity in rows]:
-        del entity["word"]  # as it was written
+        del entity["word"]  # as in the text given
     assert found == right and any(found)
 
 
@@ -109,7 +119,7 @@ def test_half_a_character_is_learned_as_it_is_read():
     assert "\ufffd" in tokenizer.init_kwargs["letters"]
 
 
-def test_ids_are_ranks_and_rare_words_unknown():
+def test_ids_are_frequency_ranks_and_rare_words_are_unknown():
     tokenizer = train_tagger_tokenizer([["b", "a", "a", "b", "A", "c"]], vocab_size=9, also=["d", "b", "##x", "İ"])
     assert tokenizer.get_vocab() == {"<pad>": 0, "<s>": 1, "<unk>": 2, "a": 3, "b": 4, "d": 5}
     assert "i\u0307" not in "".join(
@@ -118,7 +128,7 @@ def test_ids_are_ranks_and_rare_words_unknown():
     assert tokenizer(["A", "c", "d", "x", "<pad>"], is_split_into_words=True)["input_ids"] == [3, 2, 5, 2, 2, 2, 2]
 
 
-def test_words_from_elsewhere_are_those_that_a_text_can_have():
+def test_words_from_elsewhere_are_added_if_a_text_can_have_them():
     also = ["London", "e.g", "x y", "Paris", "paris", "or"]
     tokenizer = train_tagger_tokenizer(SENTENCES, vocab_size=60, also=also)
     new = set(tokenizer.get_vocab()) - set(train_tagger_tokenizer(SENTENCES, vocab_size=60).get_vocab())
@@ -126,10 +136,10 @@ def test_words_from_elsewhere_are_those_that_a_text_can_have():
     assert all(tokenizer.tokenize(word) == [word] for word in new)
 
 
-# ---- letters ----
+# ---- characters ----
 
 
-def test_letters_keep_their_case_and_both_ends_of_long_words(tokenizer):
+def test_characters_keep_their_case_and_long_words_both_ends(tokenizer):
     by_id = dict(enumerate(tokenizer.init_kwargs["letters"], start=2)) | {0: "", 1: "?"}
 
     def shown(word):
@@ -141,7 +151,7 @@ def test_letters_keep_their_case_and_both_ends_of_long_words(tokenizer):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_every_way_of_making_a_batch_gives_the_same_letters(tokenizer, side):
+def test_every_way_of_making_a_batch_gives_the_same_characters(tokenizer, side):
     texts = ["Ada did n't", "London", "the office ( London )"]
     at_once = tokenizer(texts, padding=True, padding_side=side, return_tensors="pt")
     one_by_one = tokenizer.pad([tokenizer(text) for text in texts], padding_side=side, return_tensors="pt")
@@ -151,7 +161,7 @@ def test_every_way_of_making_a_batch_gives_the_same_letters(tokenizer, side):
     assert not at_once["character_ids"][at_once["attention_mask"] == 0].any()
 
 
-def test_the_standard_collator_carries_them(tokenizer, tagger):
+def test_the_standard_collator_pads_characters(tokenizer, tagger):
     rows = [dict(tokenizer(text)) for text in ("Ada did n't", "London")]
     for row in rows:
         row["labels"] = [1] * len(row["input_ids"])
@@ -160,45 +170,45 @@ def test_the_standard_collator_carries_them(tokenizer, tagger):
     assert tagger(**batch).loss.isfinite()
 
 
-def test_a_long_text_in_windows(tokenizer):
-    parts = tokenizer("Ada did visit the office", truncation=True, max_length=2, return_overflowing_tokens=True)
-    whole = tokenizer("Ada did visit the office")
-    assert sum(parts["character_ids"], []) == whole["character_ids"]
+def test_overflowing_chunks_have_their_characters(tokenizer):
+    chunks = tokenizer("Ada did visit the office", truncation=True, max_length=2, return_overflowing_tokens=True)
+    complete = tokenizer("Ada did visit the office")
+    assert sum(chunks["character_ids"], []) == complete["character_ids"]
 
 
-def test_the_windows_of_a_batch_are_padded_to_one_length(tokenizer):
-    long, cut = "Ada did visit the office", {"truncation": True, "max_length": 2}
+def test_overflowing_chunks_of_a_batch_are_padded_to_one_length(tokenizer):
+    long, options = "Ada did visit the office", {"truncation": True, "max_length": 2}
     for text, count in (long, 3), ([long, "London"], 4):
-        parts = tokenizer(text, **cut, padding=True, return_overflowing_tokens=True, return_tensors="pt")
-        assert parts["input_ids"].shape == parts["attention_mask"].shape == (count, 2)
-        assert parts["character_ids"].shape == (count, 2, 6)
+        chunks = tokenizer(text, **options, padding=True, return_overflowing_tokens=True, return_tensors="pt")
+        assert chunks["input_ids"].shape == chunks["attention_mask"].shape == (count, 2)
+        assert chunks["character_ids"].shape == (count, 2, 6)
 
 
 # ---- models ----
 
 
-def test_a_text_is_tagged_alike_in_any_batch(tagger, tokenizer):
+def test_a_text_is_tagged_alike_in_any_batch(any_tagger, tokenizer):
     texts = ["Ada visit", "", "the office ( London ) and O'Neill 's dog .", "London"]
     for side in ("left", "right"):
         batch = tokenizer(texts, padding=True, padding_side=side, return_tensors="pt")
         batch["character_ids"][batch["attention_mask"] == 0] = 7  # what lies in the padding does not matter
         with torch.no_grad():
-            together = tagger(**batch)
+            together = any_tagger(**batch)
             for row, text in enumerate(texts):
-                alone = tagger(**tokenizer(text, return_tensors="pt"))
+                alone = any_tagger(**tokenizer(text, return_tensors="pt"))
                 real = batch["attention_mask"][row].bool()
                 found, expected = (x.softmax(-1) for x in (together.logits[row, real], alone.logits[0]))
                 torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
                 assert torch.equal(alone.tags[0], together.tags[row, real])
 
 
-def test_a_saved_tagger_comes_back(tagger, tokenizer, tmp_path):
-    tagger.save_pretrained(tmp_path)
+def test_a_saved_tagger_is_loaded_with_its_tokenizer(any_tagger, tokenizer, tmp_path):
+    any_tagger.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     model = AutoModelForTokenClassification.from_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
-    assert type(again) is CharacterTokenizer and type(model) is type(tagger)
-    for name, weight in tagger.state_dict().items():
+    assert type(again) is CharacterTokenizer and type(model) is type(any_tagger)
+    for name, weight in any_tagger.state_dict().items():
         assert torch.equal(model.state_dict()[name], weight)
     assert dict(again("Ada did")) == dict(tokenizer("Ada did"))
 
@@ -225,7 +235,7 @@ def test_a_damaged_tokenizer_is_not_loaded(tokenizer, tmp_path, file, old, new, 
 @pytest.mark.parametrize(
     ("given", "error"), [({"padding_side": "middle"}, ValueError), ({"get_vocab": True}, AttributeError)], ids=str
 )
-def test_an_argument_that_is_wrong_is_no_damage(tokenizer, tmp_path, given, error):
+def test_a_wrong_argument_is_not_reported_as_damage(tokenizer, tmp_path, given, error):
     tokenizer.save_pretrained(tmp_path)
     for load in (CharacterTokenizer, AutoTokenizer):
         with pytest.raises(error, match="middle|get_vocab"):
@@ -233,13 +243,13 @@ def test_an_argument_that_is_wrong_is_no_damage(tokenizer, tmp_path, given, erro
 
 
 @pytest.mark.parametrize("word_length", [-1, 1001, 2.0])
-def test_a_word_shows_so_many_letters(word_length):
+def test_an_impossible_word_length_is_refused(word_length):
     with pytest.raises(ValueError, match=f"word_length={word_length} must be an int from 0 to 1000"):
         train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=word_length)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_pipelines_agree_whatever_the_strategy(tagger, tokenizer, batch_size):
+def test_pipelines_find_the_same_entities_with_every_strategy(tagger, tokenizer, batch_size):
     texts = ["", "Mr. O'Neill of AT&T didn't visit London!", "e\u0301te\u0301 İstanbul \U0001f600", "x" * 99]
     found = {}
     for strategy in ("simple", "first", "average", "max"):
@@ -254,7 +264,7 @@ def test_pipelines_agree_whatever_the_strategy(tagger, tokenizer, batch_size):
             ]
 
 
-def test_an_empty_text_among_others_without_letters(tmp_path):
+def test_an_empty_text_among_others_without_characters(tmp_path):
     tokenizer = train_tagger_tokenizer(SENTENCES, vocab_size=60, word_length=0)
     assert "character_ids" not in tokenizer("Ada did")
     model = rnnzoo.GRUForTokenClassification(rnnzoo.GRUConfig(vocab_size=len(tokenizer), hidden_size=4))
@@ -262,7 +272,7 @@ def test_an_empty_text_among_others_without_letters(tmp_path):
     assert [len(row) for row in tag(["", "Ada did", "London"], batch_size=2)] == [0, 2, 1]
 
 
-def test_letters_are_cut_with_the_window_and_a_batch_may_be_empty(tokenizer):
+def test_a_window_applies_to_characters_too_and_a_batch_may_be_empty(tokenizer):
     sizes = SIZES | {"vocab_size": len(tokenizer), "character_vocab_size": tokenizer.character_vocab_size}
     batch = tokenizer(["Ada did visit the office", "London in the U.S. office"], return_tensors="pt")
     model = rnnzoo.LSTMForSequenceClassification(rnnzoo.LSTMConfig(**sizes, window=3)).eval()
@@ -275,7 +285,7 @@ def test_letters_are_cut_with_the_window_and_a_batch_may_be_empty(tokenizer):
         assert tagger(**{name: column[:0] for name, column in batch.items()}).logits.shape == (0, 5, 2)
 
 
-def test_in_training_nothing_is_decoded(tagger, tokenizer):
+def test_in_training_no_path_is_decoded(tagger, tokenizer):
     batch = tokenizer(["Ada did"], return_tensors="pt")
     labels = torch.tensor([[1, -100]])
     out = tagger.train()(**batch, labels=labels)
@@ -284,7 +294,7 @@ def test_in_training_nothing_is_decoded(tagger, tokenizer):
     assert tagger.crf.start.grad.any()
 
 
-def test_in_training_states_are_dropped_before_the_classifier(tagger, tokenizer):
+def test_classifier_dropout_is_applied_before_the_classifier(tagger, tokenizer):
     tagger.dropout.p = 1.0
     logits = tagger.train()(**tokenizer(["Ada did"], return_tensors="pt")).logits
     torch.testing.assert_close(logits, tagger.classifier.bias.expand_as(logits))
@@ -310,7 +320,7 @@ def test_a_tagger_exports_with_free_batch_and_length(tagger, tokenizer, strict, 
         torch.testing.assert_close(found["logits"], expected.logits)
 
 
-# torch.compile itself looks at the .grad of what is not a leaf.
+# torch.compile itself reads the .grad of tensors that are no leaves.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_a_tagger_compiles_around_its_loops(tagger, tokenizer):
     batch = tokenizer(["Ada did n't visit", "London"], padding=True, return_tensors="pt")
@@ -325,7 +335,7 @@ def test_a_tagger_compiles_around_its_loops(tagger, tokenizer):
 
 
 def test_the_loss_is_that_of_the_labelled_words(tagger, tokenizer):
-    """Those without a label are left out: their neighbours stand side by side."""
+    """Words without a label are left out, and those around them become neighbours."""
     batch = tokenizer(["Ada did n't visit", "London"], padding=True, return_tensors="pt")
     labels = torch.tensor([[1, -100, 0, 3], [3, -100, -100, -100]])
     out = tagger(**batch, labels=labels)
@@ -344,16 +354,16 @@ def test_labels_of_no_length(tagger):
     assert out.loss.isnan() and out.logits.shape == (2, 0, 5)  # the mean over no labels
 
 
-def test_no_letters_are_refused_with_the_way_out(tagger, tokenizer):
+def test_missing_characters_are_refused_with_the_way_out(tagger, tokenizer):
     batch = tokenizer(["Ada did"], return_tensors="pt")
-    letters = batch.pop("character_ids")
+    characters = batch.pop("character_ids")
     with pytest.raises(ValueError, match="character_ids are missing.*import rnnzoo.*trust_remote_code"):
         tagger(**batch)
     with pytest.raises(ValueError, match=r"character_ids have shape \(1, 1, 6\)"):
-        tagger(**batch, character_ids=letters[:, :1])
+        tagger(**batch, character_ids=characters[:, :1])
 
 
-def test_what_makes_no_tokenizer():
+def test_sentences_that_leave_no_word_are_refused():
     with pytest.raises(ValueError, match="no word in sentences"):
         train_tagger_tokenizer([[]], vocab_size=9)
     with pytest.raises(ValueError, match="vocab_size=3 and min_count=2 leave no word"):

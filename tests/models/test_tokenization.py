@@ -21,7 +21,7 @@ REVIEWS = [
     "It isn’t bad; it is BAD<br/>a <BR>film",
 ]
 
-# Pieces that have gone wrong in tokenizers before: accents, marks, emoji, line ends, invisible characters, tags.
+# Fragments that tokenizers often get wrong: accents, marks, emoji, line ends, invisible characters, tags.
 AWKWARD = st.lists(
     st.sampled_from(
         ["Cafe\u0301", "É", "İ", "ǅ", "ﬁ", "हिन्दी", "한글", "👍🏽", "👩\u200d🚀", "❤\ufe0f"]
@@ -89,7 +89,7 @@ def test_offsets_point_into_the_raw_text(text, lowercase, punctuation):
             assert not unicodedata.is_normalized("NFC", text[start:reach].lower())
         gaps += text[last:start] + " "
         last = reach
-    # Nothing is left out that should be a token. (What is left is read apart: a break tag keeps its brackets.)
+    # Nothing is left out that should be a token. (The rest is normalised separately: a break tag keeps its brackets.)
     rest = normalise(gaps + text[last:])
     assert not any(c.isalpha() or c.isdecimal() for c in rest) if punctuation == "drop" else not rest.strip()
 
@@ -126,7 +126,7 @@ def test_no_text_holds_a_special_token(text, punctuation):
         ),
     ],
 )
-def test_choices(choices, expected):
+def test_options_decide_what_a_word_is(choices, expected):
     text = "It’s a Cafe\u0301,<br />Don't miss<BR>it!"
     assert words(train([text], **choices), text) == expected
 
@@ -163,13 +163,13 @@ def test_padding_and_truncation_sides(side):
     }
 
 
-def test_words_given_apart_keep_their_numbers():
+def test_pretokenized_text_has_the_ids_of_its_words():
     tokenizer = train(REVIEWS)
     assert tokenizer(["Don't", "miss", "it!"], is_split_into_words=True).word_ids() == [0, 1, 2, 2]
 
 
 @pytest.mark.parametrize("add_eos", [False, True])
-def test_loads_in_a_fresh_process_without_us(tmp_path, add_eos):
+def test_loads_in_a_fresh_process_without_rnnzoo(tmp_path, add_eos):
     tokenizer = train(REVIEWS, vocab_size=14, add_eos=add_eos, padding_side="left", truncation_side="left")
     tokenizer.save_pretrained(tmp_path)
     texts = [*REVIEWS, "", "<pad> </s> İstanbul <BR>naïve 👍"]
@@ -180,7 +180,7 @@ def test_loads_in_a_fresh_process_without_us(tmp_path, add_eos):
         "assert not any(m.startswith('rnnzoo') for m in sys.modules)\n"
         "print(json.dumps([dict(out), tokenizer.model_input_names, len(tokenizer), tokenizer.special_tokens_map]))"
     )
-    # -I keeps the current folder and PYTHONPATH off sys.path, so that nothing of ours can be imported.
+    # -I keeps the current folder and PYTHONPATH off sys.path, so that rnnzoo cannot be imported.
     done = subprocess.run(
         [sys.executable, "-I", "-c", code, json.dumps(texts)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
@@ -229,7 +229,7 @@ def test_a_generator_is_read_once_and_not_kept():
         (7, {}, TypeError, "not int"),
         (["a", None, "b"], {}, TypeError, "element 1 .* is None"),
         (({"text": "a"} for _ in range(2)), {}, TypeError, "element 0 .* dict"),
-        (["a", "b é \ud83d"], {}, ValueError, r"Element 1 .* has half a character, '\\ud83d' at place 4"),
+        (["a", "b é \ud83d"], {}, ValueError, r"Element 1 .* has half a character, '\\ud83d' at index 4"),
         ([], {}, ValueError, "no word"),
         (["", " <br />\u200b"], {}, ValueError, "no word"),
         (["...", "👍"], {"punctuation": "drop"}, ValueError, "split"),
@@ -241,7 +241,7 @@ def test_bad_input_is_refused(texts, choices, error, message):
     assert "\n" not in str(caught.value)
 
 
-def test_half_a_character_is_refused_by_the_tokenizer_too():
-    """As by every tokenizer that is transformers' own; a tagger's reads on, see test_tagging.py."""
+def test_a_trained_tokenizer_refuses_half_a_character_too():
+    """As every tokenizer of transformers does; a tagger's replaces it, see test_tagging.py."""
     with pytest.raises(TypeError, match="must be"):
         train(["a"])("half a smile: \ud83d")

@@ -22,8 +22,8 @@ def test_what_is_not_as_explained_is_noticed():
     assert "test_new fails" in unknown and "1 is not 2" in unknown
     first, *others = AS_EXPLAINED
     for outcome in "passed", "skipped":
-        (mended,) = complaints([first._replace(outcome=outcome), *others])
-        assert f"{first.name} has {outcome}" in mended
+        (fixed,) = complaints([first._replace(outcome=outcome), *others])
+        assert f"{first.name} has {outcome}" in fixed
     (gone,) = complaints(others)
     assert "is the name of no test" in gone
 

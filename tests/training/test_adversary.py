@@ -1,4 +1,4 @@
-"""recipes.adversarial: where word vectors are moved, how far, and what the loop makes of it."""
+"""The adversary: how far and in which direction it perturbs word embeddings, and what the loop makes of it."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def batch():
 
 
 def attacked(model, batch, epsilon):
-    """The adversary after it has seen the batch once, and the loss that it saw."""
+    """The adversary after one forward and backward pass, and the loss of that."""
     adversary = Adversary(model, epsilon)
     loss = model(**batch).loss
     loss.backward()
@@ -46,35 +46,35 @@ def attacked(model, batch, epsilon):
     return adversary, loss.item()
 
 
-def test_each_row_is_moved_by_its_share_along_its_own_slope(model, batch):
+def test_each_example_is_perturbed_by_its_fraction_along_its_own_gradient(model, batch):
     adversary, _ = attacked(model, batch, 0.1)
     adversary.leave()
     x = model.get_input_embeddings().weight[batch["input_ids"]].detach()
     for row, words in enumerate(batch["attention_mask"].bool()):
-        push = adversary.push[row]
-        assert not push[~words].any(), "padding stays where it is"
-        assert push.norm() == pytest.approx(0.1 * x[row, words].norm().item(), rel=1e-5)
-        # The row alone has the same slope, so the same push: nothing of its neighbours is in it.
+        perturbation = adversary.perturbation[row]
+        assert not perturbation[~words].any(), "padding is not perturbed"
+        assert perturbation.norm() == pytest.approx(0.1 * x[row, words].norm().item(), rel=1e-5)
+        # Alone it has the same gradient, so the same perturbation: nothing of its neighbours is in that.
         alone, _ = attacked(model, {name: part[row : row + 1] for name, part in batch.items()}, 0.1)
-        torch.testing.assert_close(alone.push[0], push, **close)
+        torch.testing.assert_close(alone.perturbation[0], perturbation, **close)
         alone.leave()
 
 
-def test_the_loss_grows_as_its_slope_says(model, batch):
+def test_the_loss_grows_as_its_gradient_says(model, batch):
     adversary, loss = attacked(model.double(), batch, 1e-3)
-    along = adversary.push
+    along = adversary.perturbation
     uphill = model(**batch).loss.item()
     assert uphill > loss
     across = torch.randn_like(along) * batch["attention_mask"][..., None]
-    adversary.push = across * (along.flatten(1).norm(dim=1) / across.flatten(1).norm(dim=1))[:, None, None]
+    adversary.perturbation = across * (along.flatten(1).norm(dim=1) / across.flatten(1).norm(dim=1))[:, None, None]
     assert model(**batch).loss.item() < uphill, "no other direction is as steep"
-    adversary.push = -along
+    adversary.perturbation = -along
     assert model(**batch).loss.item() == pytest.approx(2 * loss - uphill, abs=1e-2 * (uphill - loss))
     adversary.rest()
     assert model(**batch).loss.item() == pytest.approx(loss)
 
 
-def test_nobody_is_moved_in_evaluation_or_afterwards(model, batch):
+def test_nothing_is_perturbed_in_evaluation_or_afterwards(model, batch):
     model.eval()
     expected = model(**batch).logits
     model.train()
@@ -87,7 +87,7 @@ def test_nobody_is_moved_in_evaluation_or_afterwards(model, batch):
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_a_slope_of_any_size_pushes_as_far(size):
+def test_the_size_of_a_gradient_does_not_matter(size):
     model = gru().train()
     adversary = Adversary(model, 0.1)
     ids = torch.randint(3, 20, (2, 5))
@@ -95,28 +95,28 @@ def test_a_slope_of_any_size_pushes_as_far(size):
     adversary.attack()
     x = model.get_input_embeddings().weight[ids].detach()
     for row in range(2):
-        assert adversary.push[row].norm() == pytest.approx(0.1 * x[row].norm().item(), rel=1e-4)
+        assert adversary.perturbation[row].norm() == pytest.approx(0.1 * x[row].norm().item(), rel=1e-4)
 
 
-def test_a_model_that_looks_up_words_otherwise_is_refused(batch):
+def test_a_model_that_does_not_look_up_its_words_exactly_once_is_refused(batch):
     model = gru().train()
     twice = Adversary(model, 0.1)
     model(**batch)
-    with pytest.raises(RecipeError, match="looks up its word vectors once.*Leave it at 0"):
+    with pytest.raises(RecipeError, match="looks up its word vectors exactly once.*Leave it at 0"):
         model(**batch)
     twice.leave()
     never = Adversary(model, 0.1)
     model(inputs_embeds=torch.randn(2, 3, 5), labels=torch.tensor([0, 1])).loss.backward()
-    with pytest.raises(RecipeError, match="looks up its word vectors once"):
+    with pytest.raises(RecipeError, match="looks up its word vectors exactly once"):
         never.attack()
     never.leave()
     flat = Adversary(model, 0.1)
-    with pytest.raises(RecipeError, match="looks up its word vectors once"):
+    with pytest.raises(RecipeError, match="looks up its word vectors exactly once"):
         model.get_input_embeddings()(torch.tensor([3, 4]))
     flat.leave()
 
 
-def test_frozen_vectors_are_moved_too(batch):
+def test_frozen_embeddings_are_perturbed_too(batch):
     model = gru().train()
     model.get_input_embeddings().weight.requires_grad_(False)
     adversary, loss = attacked(model, batch, 0.1)
@@ -125,7 +125,7 @@ def test_frozen_vectors_are_moved_too(batch):
 
 
 def test_the_loop_takes_the_mean_of_both_gradients(tmp_path):
-    """Against a computation by hand of the first step."""
+    """Compared with the first step computed by hand."""
     gradients = []
 
     def note(optimizer, args, kwargs):
@@ -139,7 +139,7 @@ def test_the_loop_takes_the_mean_of_both_gradients(tmp_path):
 
     torch.manual_seed(0)
     model = Tagger()
-    rows = task.rows["train"][run.passes[0]]
+    rows = task.rows["train"][run.micro_batches[0]]
     batch = task.collate(rows)
     x = model.get_input_embeddings()(batch["input_ids"])
 
@@ -149,18 +149,18 @@ def test_the_loop_takes_the_mean_of_both_gradients(tmp_path):
 
     (g,) = torch.autograd.grad(loss_at(x), x, retain_graph=True)
     words = batch["attention_mask"].bool()
-    pushes = torch.zeros_like(x)
+    perturbations = torch.zeros_like(x)
     for row in range(len(x)):
-        counted = g[row].any(-1)  # what follows the last tag that counts has no slope
+        counted = g[row].any(-1)  # what follows the last label has no gradient
         assert not (counted & ~words[row]).any()
-        pushes[row] = epsilon * x[row, counted].norm() * g[row] / g[row].norm()
-    expected = torch.autograd.grad((loss_at(x) + loss_at(x + pushes.detach())) / 2, list(model.parameters()))
+        perturbations[row] = epsilon * x[row, counted].norm() * g[row] / g[row].norm()
+    expected = torch.autograd.grad((loss_at(x) + loss_at(x + perturbations.detach())) / 2, list(model.parameters()))
     torch.testing.assert_close(gradients[0], list(expected), **close)
 
 
-def test_it_changes_what_is_learned_and_nothing_else(tmp_path):
+def test_the_adversary_changes_what_is_learned_and_nothing_else(tmp_path):
     plain, hard = trained(tmp_path / "plain"), trained(tmp_path / "hard", adversarial_epsilon=0.2)
     assert gap(plain, hard) > 1e-3
-    assert plain.passes == hard.passes
+    assert plain.micro_batches == hard.micro_batches
     assert hard.hooks == 0, "the adversary has left"
     assert plain.history[0]["train_loss"] == pytest.approx(hard.history[0]["train_loss"], rel=0.2)

@@ -1,17 +1,20 @@
-"""recipes.command_line: YAML and flags become options of the right types, or a paragraph that says what is wrong."""
+"""The command line: YAML and flags become options of the right types, or an error that says what is wrong."""
 
+import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import pytest
 
+from recipes import imdb, ner
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.training import build, run
 from rnnzoo.training.command_line import main, parse
 
 
 @dataclass
 class Options:
-    """One field of every type that recipes have."""
+    """A field of every type that the options of recipes have."""
 
     output_dir: str | None = None
     learning_rate: float = 0.1
@@ -34,7 +37,7 @@ def config(tmp_path):
     return write
 
 
-def test_nothing_given_leaves_the_defaults():
+def test_without_flags_options_have_their_defaults():
     assert parse(Options, []) == Options()
 
 
@@ -111,12 +114,12 @@ def test_mappings_merge_key_by_key(config):
         ("seed: [1", "some.yaml is not valid YAML"),
         ("seed: !!bool x", "some.yaml is not valid YAML: KeyError: 'x'"),
         ("[" * 5000, "some.yaml is not valid YAML: RecursionError"),
-        ("model: &a {x: 1}\ntokenizer: *a", r"some.yaml is not valid YAML: \*a stands for something else"),
+        ("model: &a {x: 1}\ntokenizer: *a", r"some.yaml is not valid YAML: the alias \*a is not supported"),
         ("model: 3" + "0" * 2000, "model is 30{1,59} in"),
         ("seed: 2026-13-45", "some.yaml is not valid YAML|seed is '2026-13-45'"),
     ],
 )
-def test_what_a_file_says_wrong_is_named(config, text, says):
+def test_a_mistake_in_a_file_is_named(config, text, says):
     refused(config(text), says)
 
 
@@ -136,11 +139,11 @@ def test_what_a_file_says_wrong_is_named(config, text, says):
         (["--config", "."], "cannot be read"),
     ],
 )
-def test_what_a_flag_says_wrong_is_named(argv, says):
+def test_a_mistake_in_a_flag_is_named(argv, says):
     refused(argv, says)
 
 
-def test_a_file_that_is_no_text(tmp_path):
+def test_a_file_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "weights.yaml").write_bytes(b"\xff\xfe\x00")
     refused(["--config", str(tmp_path / "weights.yaml")], "weights.yaml cannot be read")
 
@@ -151,20 +154,39 @@ def refused(argv, says):
     assert "\n" not in str(caught.value)
 
 
-def test_help_names_every_option(capsys):
+def helped(capsys, call):
+    """What `--help` prints."""
     with pytest.raises(SystemExit) as stopped:
-        parse(Options, ["--seed", "1", "--help"])
+        call()
     assert stopped.value.code == 0
-    shown = capsys.readouterr().out
-    assert "recipes.command_line" in shown  # the docstring of the options' module
+    return capsys.readouterr().out
+
+
+def test_help_names_every_option(capsys):
+    shown = helped(capsys, lambda: parse(Options, ["--seed", "1", "--help"], about="What it does."))
+    assert "What it does." in shown
     assert all(name in shown for name in ("--config", "--model.KEY", "--learning_rate", "(default: 0.1)"))
 
 
-def test_main_prints_the_paragraph_and_hides_no_other_error(monkeypatch):
+@pytest.mark.parametrize("recipe", [imdb, ner], ids=["imdb", "ner"])
+def test_help_of_a_recipe_explains_every_field_of_model_and_tokenizer(capsys, recipe):
+    task = recipe.TASK
+    shown = helped(capsys, lambda: run.parse(task, ["--help"]))
+    assert recipe.__doc__.partition("\n")[0] in shown and f"recipes/configs/{task.name}/" in shown
+    explained = dict(re.findall(r"^  --([\w.]+) VALUE\s+(\S.*)$", shown, re.MULTILINE))
+    wanted = {f"model.{name}" for name in ("model_type", *build.model_fields(task))}
+    wanted |= {f"tokenizer.{name}" for name in build.tokenizer_arguments(task)}
+    assert {"model.hidden_size", "model.hidden_dropout", "tokenizer.vocab_size"} < wanted
+    assert ("model.use_crf" in wanted, "model.window" in wanted) == ((True, False) if recipe is ner else (False, True))
+    assert {name for name in explained if "." in name and not name.endswith(".KEY")} == wanted
+    assert {name.removesuffix(".KEY") for name in explained} >= {option.name for option in fields(task.Options)}
+
+
+def test_main_prints_the_error_and_hides_no_other_exception(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["some.py", "--sead", "1"])
     with pytest.raises(SystemExit) as stopped:
-        main(lambda argv: parse(Options, argv))
+        main(lambda: parse(Options))
     # sys.exit with a text prints it, and the exit status is 1.
     assert stopped.value.code.startswith("error: 'sead' in the command line is not an option.")
     with pytest.raises(ZeroDivisionError):
-        main(lambda argv: 1 / 0)
+        main(lambda: 1 / 0)

@@ -1,8 +1,7 @@
-"""Sharing both ways, against a Hub on loopback: runs and models are pushed, and pulled with and without rnnzoo."""
+"""Push and pull, with a Hub on loopback: runs, models and tokenizers, with rnnzoo and without."""
 
 import io
 import json
-import os
 import pickle
 import shlex
 import shutil
@@ -14,33 +13,25 @@ from pickle import UnpicklingError
 
 import pytest
 import torch
-from huggingface_hub import HfApi, ModelCard, close_session, constants, hf_api
+from huggingface_hub import HfApi, ModelCard, close_session, constants
 from huggingface_hub.errors import HfHubHTTPError
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    pipeline,
-)
-from transformers.utils import hub as transformers_hub
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rnnzoo
-from recipes.report import tables as report
+from recipes.imdb import TASK as IMDB
+from recipes.ner import TASK as NER
+from recipes.report import runs as report
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.data.synthetic.reviews import make_reviews
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.tasks import tag as ner
-from rnnzoo.training import loop as training
 from rnnzoo.training.build import build
-from rnnzoo.training.command_line import parse
+from rnnzoo.training.run import parse
 from tests.conftest import SMALL
+from tests.support.checkpoints import Code
+from tests.support.hub import UPLOADS, connect, environment, files_of
 from tests.support.hub_server import READS, WRITES, Hub, validates_here
-from tests.support.small_task import SmallTask, Stopped, fresh_accelerator, trained
+from tests.support.recipes import answered_here, flags, run
 
 
-# huggingface_hub's own, of its way to upload a file without hf_xet.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+pytestmark = UPLOADS
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,84 +43,18 @@ TASKS = {"you/classifier": "text-classification", "you/tagger": "token-classific
 TEXTS = ["a film that stays with you", "", "Ada met Babbage (in London)."]
 
 
-def connect(patch, hub, cache):
-    """Points the libraries in this process to a Hub; they read these variables at import only."""
-    addresses = {
-        "ENDPOINT": hub.url,
-        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-    }
-    for name, value in addresses.items():
-        patch.setattr(constants, name, value)
-    patch.setattr(constants, "HF_HUB_OFFLINE", False)
-    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    patch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    patch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
-    patch.setattr(hf_api.api, "endpoint", hub.url)
-    patch.setattr(transformers_hub, "_hf_api", None)
-    patch.setenv("HF_TOKEN", WRITES)
-    patch.setenv("NO_PROXY", "127.0.0.1")
-    # For a pickle on the Hub, transformers would else ask a service elsewhere to convert it.
-    patch.setenv("DISABLE_SAFETENSORS_CONVERSION", "1")
-    close_session()
-
-
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """An empty Hub, and a user of this process who may write to it."""
+    """An empty Hub to which this process may write."""
     with Hub() as hub:
         connect(monkeypatch, hub, tmp_path / "cache")
         yield hub
         close_session()
 
 
-def environment(hub, home, **more):
-    """Of a process of its own that talks to the Hub."""
-    unset = (
-        "HF_HUB_OFFLINE",
-        "TRANSFORMERS_OFFLINE",
-        "HF_HUB_CACHE",
-        "HF_MODULES_CACHE",
-        "HF_TOKEN_PATH",
-        "PYTHONPATH",
-    )
-    fixed = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_TOKEN": WRITES, "HF_HUB_DISABLE_XET": "1"}
-    fixed |= {"NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1", "DISABLE_SAFETENSORS_CONVERSION": "1"}
-    return {name: value for name, value in os.environ.items() if name not in unset} | fixed | more
-
-
-@pytest.fixture(scope="module")
-def reviews(tmp_path_factory):
-    """A small data set of made reviews."""
-    folder = tmp_path_factory.mktemp("reviews")
-    for split, size in {"train": 97, "validation": 20, "test": 20}.items():
-        make_reviews()[split].select(range(size)).to_json(folder / f"{split}.jsonl")
-    return folder
-
-
-def answered_here(folder, task, texts, batch_size, **options):
-    """Of `recipes.serving`: in this process, because a fresh one takes seconds."""
-    found = pipeline(task, model=str(folder))(texts, batch_size=batch_size, **options)
-    return json.loads(json.dumps(found, default=float))
-
-
 @pytest.fixture(autouse=True)
-def served_here(monkeypatch):
-    monkeypatch.setattr(imdb, "answers", answered_here)
-
-
-def flags(folder, dataset, **options):
-    given = {"output_dir": str(folder), "dataset": str(dataset), **options}
-    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
-
-
-def run(recipe, folder, dataset, **options):
-    fresh_accelerator()
-    return recipe(flags(folder, dataset, **options))
-
-
-def files_of(folder):
-    """The files at the top of a folder."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+def served_here(served_here):
+    """Every run here compares with a pipeline in this process."""
 
 
 def weights_equal(a, b):
@@ -137,30 +62,29 @@ def weights_equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-# ---- a recipe pushes what it wrote ----
+# ---- a recipe pushes its results ----
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """A Hub with a classifier and a tagger of letters with a CRF, pushed by the recipes; with what these printed."""
+def published(tmp_path_factory, reviews, sentences):
+    """A Hub with a classifier and a tagger, pushed by the recipes; their folders; and what was printed."""
     folder, said = tmp_path_factory.mktemp("runs"), io.StringIO()
     with Hub() as hub, pytest.MonkeyPatch.context() as patch:
         connect(patch, hub, folder / "cache")
-        for recipe in (imdb, ner):
-            patch.setattr(recipe, "answers", answered_here)
+        patch.setattr("rnnzoo.training.parity.answers", answered_here)
         (folder / "classifier" / "tracked").mkdir(parents=True)
         for mine in ("notes.txt", "tracked/events"):
             (folder / "classifier" / mine).write_text("not of the run")
         with redirect_stdout(said), redirect_stderr(said):
-            run(imdb.recipe, folder / "classifier", "made", **CLASSIFIER, push_to_hub=True)
-            run(ner.recipe, folder / "out", "made", **TAGGER, push_to_hub=True, hub_model_id="you/tagger")
+            run(IMDB, folder / "classifier", reviews, **CLASSIFIER, push_to_hub=True)
+            run(NER, folder / "out", sentences, **TAGGER, push_to_hub=True, hub_model_id="you/tagger")
         patch.undo()
         close_session()
         yield hub, {"you/classifier": folder / "classifier", "you/tagger": folder / "out"}, said.getvalue()
 
 
 @pytest.mark.parametrize("name", ["you/classifier", "you/tagger"])
-def test_what_was_written_is_pushed_as_one_commit(published, name):
+def test_the_files_of_a_run_are_pushed_as_one_commit(published, name):
     hub, folders, said = published
     repository, written = hub.repositories[name], files_of(folders[name])
     written.pop("notes.txt", None)
@@ -172,7 +96,7 @@ def test_what_was_written_is_pushed_as_one_commit(published, name):
     assert json.loads(written["results.json"])["config"]["hub_model_id"] == name
 
 
-def test_the_card_on_the_hub(published, monkeypatch, tmp_path):
+def test_the_card_on_the_hub_has_metadata_scores_and_usage(published, monkeypatch, tmp_path):
     hub, folders, _ = published
     connect(monkeypatch, hub, tmp_path)
     for name, task in TASKS.items():
@@ -186,13 +110,13 @@ def test_the_card_on_the_hub(published, monkeypatch, tmp_path):
 
 
 @validates_here
-def test_the_hub_takes_the_card(published, monkeypatch, tmp_path):
+def test_the_hub_accepts_the_card(published, monkeypatch, tmp_path):
     connect(monkeypatch, published[0], tmp_path)
     for name in TASKS:
         ModelCard.load(name).validate()
 
 
-def test_the_token_is_nowhere(published):
+def test_the_token_is_in_no_file_and_no_output(published):
     hub, folders, said = published
     assert "pushed" in said and WRITES not in said
     for folder in folders.values():
@@ -201,8 +125,8 @@ def test_the_token_is_nowhere(published):
     assert not any(WRITES.encode() in data for tree in trees for data in tree.values())
 
 
-def test_a_private_model(hub, tmp_path, reviews):
-    run(imdb.recipe, tmp_path / "mine", reviews, **CLASSIFIER, push_to_hub=True, hub_private=True)
+def test_a_private_model_is_invisible_without_a_token(hub, tmp_path, reviews):
+    run(IMDB, tmp_path / "mine", reviews, **CLASSIFIER, push_to_hub=True, hub_private=True)
     assert hub.repositories["you/mine"].private
     with pytest.raises(HfHubHTTPError):
         HfApi(token=False).model_info("you/mine")
@@ -227,7 +151,7 @@ def test_several_processes_push_once(tmp_path, reviews):
     assert done.stdout.count("pushed: ") == 1 and WRITES not in done.stdout + done.stderr
 
 
-# ---- what is refused, before any training ----
+# ---- what is refused before any training ----
 
 
 def no_token(hub, patch):
@@ -254,44 +178,43 @@ def broken(hub, patch):
 
 REFUSED = {
     "no token": (no_token, {}, "there is no token for the Hub. Log in with `hf auth login`, or set HF_TOKEN"),
-    "unknown token": (token("hf_nobodys"), {}, "the Hub does not take the token .* Log in with `hf auth login`"),
-    "no token's letters": (token("hf_é"), {}, "HF_HUB_OFFLINE and the token"),
-    "reads only": (token(READS), {}, "may not write to you/out .* Log in with one that may, or .* --hub_model_id"),
-    "reads only, and it is there": (token(READS), {"hub_model_id": "you/old"}, "may not write to you/old"),
-    "another's": (token(WRITES), {"hub_model_id": "others/old"}, "may not write to others/old"),
-    "another's, and it is not there": (token(WRITES), {"hub_model_id": "others/new"}, "may not write to others/new"),
+    "unknown token": (token("hf_nobodys"), {}, "the Hub rejects the token .* Log in with `hf auth login`"),
+    "no token's characters": (token("hf_é"), {}, "HF_HUB_OFFLINE and the token"),
+    "reads only": (token(READS), {}, "no write access to you/out .* Log in with one that has, or .* --hub_model_id"),
+    "reads only, and it is there": (token(READS), {"hub_model_id": "you/old"}, "no write access to you/old"),
+    "another's": (token(WRITES), {"hub_model_id": "others/old"}, "no write access to others/old"),
+    "another's, and it is not there": (token(WRITES), {"hub_model_id": "others/new"}, "no write access to others/new"),
     "public": (token(WRITES), {"hub_model_id": "old", "hub_private": True}, "hub_private is .* you/old is public"),
-    "no server": (stopped, {}, "cannot be asked .*Check the network, HF_ENDPOINT, HF_HUB_OFFLINE"),
-    "offline": (offline, {}, "cannot be asked .*offline mode.*Check the network, HF_ENDPOINT, HF_HUB_OFFLINE"),
+    "no server": (stopped, {}, "cannot be reached .*Check the network, HF_ENDPOINT, HF_HUB_OFFLINE"),
+    "offline": (offline, {}, "cannot be reached .*offline mode.*Check the network, HF_ENDPOINT, HF_HUB_OFFLINE"),
     "server error": (broken, {}, "the Hub refused out .*repeats what it was sent: <token>"),
-    "no id": (token(WRITES), {"hub_model_id": "a/b/c"}, "'a/b/c' cannot be a repository's id .*Give --hub_model_id"),
-    "no id either": (token(WRITES), {"hub_model_id": "you/a--b"}, "'you/a--b' cannot be a repository's id"),
-    "not asked for": (token(WRITES), {"push_to_hub": False, "hub_private": True}, "without push_to_hub it does noth"),
-    "an id alone": (token(WRITES), {"push_to_hub": False, "hub_model_id": "a/b/c"}, "'a/b/c' cannot be a repository"),
+    "no id": (token(WRITES), {"hub_model_id": "a/b/c"}, "'a/b/c' is not a valid repository id .*Give --hub_model_id"),
+    "no id either": (token(WRITES), {"hub_model_id": "you/a--b"}, "'you/a--b' is not a valid repository id"),
+    "an id alone": (token(WRITES), {"push_to_hub": False, "hub_model_id": "a/b/c"}, "'a/b/c' is not a valid"),
 }
 
 
 @pytest.mark.parametrize(("change", "options", "says"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_pushed_is_not_trained(hub, tmp_path, reviews, monkeypatch, change, options, says):
+def test_a_run_that_cannot_be_pushed_is_not_trained(hub, tmp_path, reviews, monkeypatch, change, options, says):
     api = HfApi()
     api.create_repo("you/old")
     hub.tokens["hf_of_others"] = ("others", True)
     HfApi(token="hf_of_others").create_repo("others/old")
     change(hub, monkeypatch)
-    monkeypatch.setattr(training, "train", lambda *args: pytest.fail("the training began"))
+    monkeypatch.setattr("rnnzoo.training.run.train", lambda *args: pytest.fail("the training began"))
     with pytest.raises(RecipeError, match=says) as caught:
-        run(imdb.recipe, tmp_path / "out", reviews, **CLASSIFIER, **{"push_to_hub": True} | options)
+        run(IMDB, tmp_path / "out", reviews, **CLASSIFIER, **{"push_to_hub": True} | options)
     assert "\n" not in str(caught.value)
     assert not any(token in str(caught.value) for token in (WRITES, READS, "hf_nobodys"))
     assert not list((tmp_path / "out").rglob("*")) and set(hub.repositories) == {"you/old", "others/old"}
 
 
-def test_a_folders_name_may_be_no_id(hub, tmp_path, reviews):
-    with pytest.raises(RecipeError, match="'no id' cannot be a repository's id .*the name of output_dir"):
-        run(imdb.recipe, tmp_path / "no id", reviews, **CLASSIFIER, push_to_hub=True)
+def test_the_name_of_a_folder_may_not_be_a_repository_id(hub, tmp_path, reviews):
+    with pytest.raises(RecipeError, match="'no id' is not a valid repository id .*the name of output_dir"):
+        run(IMDB, tmp_path / "no id", reviews, **CLASSIFIER, push_to_hub=True)
 
 
-# ---- a push that fails, and options that do not decide the training ----
+# ---- a push that fails, and seeds pushed elsewhere ----
 
 
 @pytest.mark.parametrize(("route", "status"), [("/commit/", 503), ("^/lfs/", 403)])
@@ -300,8 +223,8 @@ def test_a_push_that_fails_loses_nothing(hub, tmp_path, reviews, route, status):
     (folder / "tracked").mkdir(parents=True)
     (folder / "tracked" / "events").write_text("not of the run")
     hub.refusals[route] = (status, f"This server repeats what it was sent: {WRITES}")
-    with pytest.raises(RecipeError, match=f"my out is whole, but was not pushed: .*{status}.*<token>") as caught:
-        run(imdb.recipe, folder, reviews, **CLASSIFIER, push_to_hub=True, hub_model_id="mine")
+    with pytest.raises(RecipeError, match=f"my out is complete, but was not pushed: .*{status}.*<token>") as caught:
+        run(IMDB, folder, reviews, **CLASSIFIER, push_to_hub=True, hub_model_id="mine")
     assert "\n" not in str(caught.value) and WRITES not in str(caught.value)
     written = files_of(folder)
     assert "results.json" in written and hub.repositories["you/mine"].files == {}
@@ -315,14 +238,7 @@ def test_a_push_that_fails_loses_nothing(hub, tmp_path, reviews, route, status):
     assert hub.repositories["you/mine"].files == written
 
 
-def test_a_resumed_run_may_be_pushed(hub, tmp_path):
-    with pytest.raises(Stopped):
-        trained(tmp_path, SmallTask(stop_at=10))
-    run = trained(tmp_path, resume=True, push_to_hub=True, hub_model_id="you/resumed", hub_private=True)
-    assert run.step == 21 and run.passes
-
-
-def test_seeds_that_were_pushed_elsewhere_are_runs_of_one_model(published):
+def test_runs_pushed_to_different_places_are_seeds_of_one_model(published):
     _, folders, _ = published
     first = json.loads((folders["you/classifier"] / "results.json").read_text())
     pushed = {"seed": 1, "push_to_hub": False, "hub_model_id": None, "hub_private": True}
@@ -334,7 +250,7 @@ def test_seeds_that_were_pushed_elsewhere_are_runs_of_one_model(published):
 # ---- models and tokenizers push themselves ----
 
 
-def test_every_head_comes_back_as_it_went(hub, head, tokenizer):
+def test_every_head_is_pulled_as_it_was_pushed(hub, head, tokenizer):
     model = head.model()
     model.push_to_hub("you/model")
     tokenizer.push_to_hub("you/model")
@@ -354,7 +270,7 @@ def pull(name="you/model", **options):
     return AutoModelForSequenceClassification.from_pretrained(name, **options)
 
 
-def test_a_revision_gives_the_weights_of_its_time(hub):
+def test_a_revision_has_the_weights_that_were_pushed_to_it(hub):
     old, new, draft = classifier(), classifier(), classifier()
     first = old.push_to_hub("you/model")
     new.push_to_hub("you/model")
@@ -368,12 +284,12 @@ def test_a_revision_gives_the_weights_of_its_time(hub):
         pull(revision="f" * 40)
 
 
-def test_a_repository_that_is_not_there(hub):
+def test_a_repository_that_does_not_exist_is_named(hub):
     with pytest.raises(OSError, match="you/nothing is not a local folder and is not a valid model identifier"):
         pull("you/nothing")
 
 
-def test_a_token_that_is_refused(hub, monkeypatch):
+def test_a_token_without_access_is_refused_and_not_repeated(hub, monkeypatch):
     classifier().push_to_hub("you/model", private=True)
     for given, says in {
         False: "a private repository.*hf auth login",
@@ -393,12 +309,12 @@ def test_a_token_that_is_refused(hub, monkeypatch):
 
 
 def cached(tmp_path):
-    """Names of the weights files that a cache has, whole or not."""
+    """Names of the weights files in the cache, complete or not."""
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     return [path.name for path in files if path.suffix == ".incomplete" or path.name == "model.safetensors"]
 
 
-def test_a_cut_connection_goes_on_where_it_was_cut(hub, tmp_path, monkeypatch):
+def test_an_interrupted_download_continues_where_it_stopped(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100)  # else such a small file is one chunk
     model = classifier()
     model.push_to_hub("you/model")
@@ -410,7 +326,7 @@ def test_a_cut_connection_goes_on_where_it_was_cut(hub, tmp_path, monkeypatch):
     ]
 
 
-def test_a_download_that_failed_is_asked_for_again(hub, tmp_path, monkeypatch):
+def test_a_failed_download_is_repeated(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     model = classifier()
     model.push_to_hub("you/model")
@@ -425,7 +341,7 @@ def test_a_download_that_failed_is_asked_for_again(hub, tmp_path, monkeypatch):
     assert [path.read_bytes() for path in kept] == [hub.repositories["you/model"].files["model.safetensors"]]
 
 
-def test_a_file_smaller_than_was_said_is_not_kept(hub, tmp_path):
+def test_a_file_smaller_than_announced_is_not_kept(hub, tmp_path):
     classifier().push_to_hub("you/model")
     hub.sizes["model.safetensors"] = 10_000
     with pytest.raises(OSError, match="should be of size 10000 but has size"):
@@ -436,34 +352,24 @@ def test_a_file_smaller_than_was_said_is_not_kept(hub, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.5, 0.01, 0])
-def test_weights_cut_short_are_not_loaded(hub, share):
+def test_truncated_weights_are_not_loaded(hub, share):
     classifier().push_to_hub("you/model")
     repository = hub.repositories["you/model"]
-    whole = repository.files["model.safetensors"]
-    repository.commit("main", repository.files | {"model.safetensors": whole[: int(share * len(whole))]})
+    complete = repository.files["model.safetensors"]
+    repository.commit("main", repository.files | {"model.safetensors": complete[: int(share * len(complete))]})
     with pytest.raises(OSError, match="The weights of you/model are damaged .*force_download=True"):
         pull()
 
 
-class Code:
-    """Runs when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 @pytest.fixture(params=["tensors", "code"])
 def pickled(request, tmp_path):
-    """A checkpoint whose weights are a pickle, and a function that shows that it is refused, and nothing has run."""
+    """A checkpoint whose weights are a pickle, and a function that checks that it is refused and no code ran."""
     folder, model = tmp_path / "pickled", classifier()
     model.save_pretrained(folder)
     (folder / "model.safetensors").unlink()
     if request.param == "code":
         torch.save(Code(tmp_path / "it ran"), folder / "pytorch_model.bin")
-        # Where it is not said, transformers looks into the weights.
+        # Without it in the configuration, transformers takes the dtype from the weights.
         config = json.loads((folder / "config.json").read_text())
         del config["dtype"]
         (folder / "config.json").write_text(json.dumps(config))
@@ -471,7 +377,7 @@ def pickled(request, tmp_path):
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
 
     def refused(says, name=folder, **options):
-        # torch has its own words for code.
+        # For code, torch has its own message.
         with pytest.raises((OSError, ValueError, UnpicklingError), match=rf"{says}|Weights only load failed"):
             pull(name, **options)
         assert not (tmp_path / "it ran").exists()
@@ -485,23 +391,23 @@ def test_a_pickle_is_not_loaded(pickled, options):
 
 
 @pytest.mark.parametrize("options", [{"use_safetensors": False}, {"weights_only": False}], ids=str)
-def test_nor_on_request(pickled, options):
+def test_a_pickle_is_not_loaded_on_request(pickled, options):
     pickled[1]("rnnzoo loads weights from safetensors files only", **options)
 
 
-def test_nor_by_its_own_name(pickled):
+def test_a_pickle_is_not_loaded_by_its_own_name(pickled):
     folder, refused = pickled
     refused("pytorch_model.bin is not a safetensors file", folder / "pytorch_model.bin", config=classifier().config)
 
 
-def test_nor_by_an_index_of_safetensors(pickled):
+def test_a_pickle_is_not_loaded_by_an_index_of_safetensors(pickled):
     folder, refused = pickled
     index = {"metadata": {}, "weight_map": dict.fromkeys(classifier().state_dict(), "pytorch_model.bin")}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     refused("pytorch_model.bin is not a safetensors file")
 
 
-def test_nor_from_the_hub(hub, pickled):
+def test_a_pickle_is_not_loaded_from_the_hub(hub, pickled):
     folder, refused = pickled
     HfApi().create_repo("you/model")
     hub.repositories["you/model"].commit("main", files_of(folder))
@@ -517,7 +423,7 @@ USUAL_NAMES = [
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_pickles_beside_good_weights_stay_unread(published, tmp_path, name):
+def test_pickles_beside_good_weights_are_not_opened(published, tmp_path, name):
     folder = tmp_path / "folder"
     shutil.copytree(published[1][name], folder)
     for number, pickled in enumerate(USUAL_NAMES):
@@ -535,9 +441,9 @@ def test_pickles_beside_good_weights_stay_unread(published, tmp_path, name):
     ask("a film")
     for auto in (AutoConfig, AutoTokenizer, AutoModel, *rnnzoo.FAMILIES["LSTM"].models):
         assert auto.from_pretrained(folder)
-    kind = imdb.ImdbOptions if name == "you/classifier" else ner.NerOptions
+    task = IMDB if name == "you/classifier" else NER
     labels = list(ask.model.config.id2label.values())
-    assert build(parse(kind, ["--model_name_or_path", str(folder)]), labels, [])
+    assert build(task, parse(task, ["--model_name_or_path", str(folder)]), labels, [])
     watching.clear()
     assert str(folder / "config.json") in opened and not {str(folder / part) for part in USUAL_NAMES} & set(opened)
     assert not (tmp_path / "it ran").exists()
@@ -576,7 +482,7 @@ if options:
     for name in heads:
         try:
             pipeline(model=name)
-            raise AssertionError("code was run without leave")
+            raise AssertionError("code was run without permission")
         except ValueError as error:
             assert "trust_remote_code=True" in str(error), error
     assert not any(module.startswith("transformers_modules.") for module in sys.modules)
@@ -607,7 +513,7 @@ print("\\n" + json.dumps(found, default=float))
 
 @pytest.fixture(scope="module")
 def expected(published):
-    """What the two models answer here, from the folders that the recipes wrote."""
+    """The answers of the two models in this process, from the folders that the recipes wrote."""
     _, folders, _ = published
     found = {}
     for name, task in TASKS.items():
@@ -621,7 +527,7 @@ def expected(published):
 
 
 @pytest.mark.parametrize("way", ["installed", "not-installed"])
-def test_what_is_pulled_answers_as_what_was_pushed(published, expected, tmp_path, way):
+def test_a_pulled_model_answers_like_the_pushed_one(published, expected, tmp_path, way):
     (tmp_path / "asked.json").write_text(json.dumps(TEXTS))
     more = {"PYTHONPATH": str(ROOT)} if way == "installed" else {}
     child = subprocess.run(

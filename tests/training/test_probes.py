@@ -1,4 +1,4 @@
-"""What a model is tried on, for its card: every text is asked about, and right answers give the full share."""
+"""Probes: the model answers every text, and right answers give a share of 1."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from rnnzoo.training import probes
 
 
 def asker(labels, answer):
-    """Makes `pipeline` give one that answers as `answer` does; what it was asked is in the list."""
+    """A `pipeline` that answers as `answer` does, and the list of the texts that it was asked."""
     asked = []
 
     def ask(texts):
@@ -22,14 +22,14 @@ def asker(labels, answer):
 
 
 def by_words(text):
-    """Knows the words of blame and of praise in these texts, and that a negation turns them round."""
+    """Knows the words of praise and blame in these texts, and that a negation reverses them."""
     blame = [*probes.BLAME, "cold", "rude", "hour for tiny", "burnt", "dies", "broke", "late", "Dirty", "stale"]
     blame += ["insects", "not solve", "missed", "sorry"]
     bad = any(word in text for word in blame) != ("not" in text.split() and "film" in text)
     return [{"label": "positive", "score": 0.9 - 0.8 * bad}, {"label": "negative", "score": 0.1 + 0.8 * bad}]
 
 
-def test_a_classifier_that_is_right(monkeypatch):
+def test_a_perfect_classifier_has_full_shares(monkeypatch):
     asked, pipeline = asker(("negative", "positive"), by_words)
     monkeypatch.setattr(probes, "pipeline", pipeline)
     found = probes.sentiment(Path("folder"))
@@ -41,7 +41,7 @@ def test_a_classifier_that_is_right(monkeypatch):
     assert len(found) == len(probes.NAMES) + len(probes.NEGATION) + len(probes.DOMAINS)
 
 
-def test_a_classifier_that_does_not_read_on(monkeypatch):
+def test_a_classifier_that_ignores_negation_fails_on_negated_sentences_only(monkeypatch):
     _, pipeline = asker(("negative", "positive"), lambda text: by_words(re.sub(r"\bnot\b", "", text)))
     monkeypatch.setattr(probes, "pipeline", pipeline)
     shares = {probe.tried.partition(":")[0]: probe.value for probe in probes.sentiment(Path("folder"))}
@@ -49,7 +49,7 @@ def test_a_classifier_that_does_not_read_on(monkeypatch):
 
 
 def by_capitals(text):
-    """Takes words with a capital for a person, but for the cities and the first word of these sentences."""
+    """Knows all the names in these texts, if they are written with a capital."""
     known = [name for _, names in probes.CASED for name in names] + [
         n for names in probes.NAMES.values() for n in names
     ]
@@ -61,7 +61,7 @@ def by_capitals(text):
     ]
 
 
-def test_a_tagger_that_knows_the_names(monkeypatch):
+def test_a_tagger_that_knows_the_names_has_full_shares_except_in_other_case(monkeypatch):
     asked, pipeline = asker(("O", "B-PER", "I-PER", "B-LOC", "I-LOC"), by_capitals)
     monkeypatch.setattr(probes, "pipeline", pipeline)
     found = {probe.tried: probe for probe in probes.names(Path("folder"))}
@@ -75,7 +75,7 @@ def test_a_tagger_that_knows_the_names(monkeypatch):
 @pytest.mark.parametrize(
     ("probe", "labels"), [(probes.sentiment, ("0", "1", "2")), (probes.names, ("O", "B-DRUG", "I-DRUG"))]
 )
-def test_a_model_with_other_labels_is_not_tried(monkeypatch, probe, labels):
+def test_a_model_with_other_labels_is_not_probed(monkeypatch, probe, labels):
     asked, pipeline = asker(labels, None)
     monkeypatch.setattr(probes, "pipeline", pipeline)
     assert probe(Path("folder")) == [] and not asked

@@ -1,4 +1,4 @@
-"""Runs that are killed, again and again, end with the weights of one that was left in peace."""
+"""Runs that are killed again and again end with the weights of one that was never interrupted."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rnnzoo.training import resume as checkpoints
+from rnnzoo.training import resume, saver
 from tests.support.reliability import note
 
 
@@ -41,7 +41,7 @@ LAUNCHERS = {
 
 
 def start(folder, processes, *more):
-    """A run of the recipe, as its users start it."""
+    """A run of the recipe in a new process, started as users do."""
     given = [part for name, value in OPTIONS.items() for part in (f"--{name}", json.dumps(value))]
     fixed = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     with open(folder.with_suffix(".log"), "a") as log:
@@ -52,25 +52,25 @@ def start(folder, processes, *more):
 
 
 def workers(launcher):
-    """The processes that train: the launcher itself, or its children."""
+    """The ids of the processes that train: the launcher itself, or its children."""
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     return [int(pid) for pid in children] or [launcher.pid]
 
 
 def wait_until(there, process):
-    """Waits, without a pause: what is waited for may be over in a millisecond."""
+    """Waits without a pause: what is waited for may last a millisecond."""
     while not there() and process.poll() is None:
         pass
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """What an uninterrupted run leaves, for a number of processes; made once."""
+def uninterrupted(tmp_path_factory):
+    """The folder of an uninterrupted run, by its number of processes; each is run once."""
     done = {}
 
     def run(processes):
         if processes not in done:
-            folder = tmp_path_factory.mktemp("whole") / f"of-{processes}"
+            folder = tmp_path_factory.mktemp("uninterrupted") / f"of-{processes}"
             assert start(folder, processes).wait() == 0, folder.with_suffix(".log").read_text()[-3000:]
             done[processes] = folder
         return done[processes]
@@ -88,46 +88,46 @@ def assert_equal(folder, expected):
 
 
 @pytest.mark.parametrize(("processes", "kills"), [(1, 20), (2, 6)])
-def test_a_run_that_is_killed_again_and_again(tmp_path, whole, processes, kills):
+def test_a_run_killed_again_and_again_ends_as_if_never_interrupted(tmp_path, uninterrupted, processes, kills):
     folder, rng, writing = tmp_path / "killed", random.Random(processes), 0
     for kill in range(kills):
-        process = start(folder, processes, *(["--resume"] if checkpoints.found(folder) else []))
-        newest = checkpoints.found(folder)[:1]
-        wait_until(lambda newest=newest: checkpoints.found(folder)[:1] != newest, process)
+        process = start(folder, processes, *(["--resume"] if resume.found(folder) else []))
+        newest = resume.found(folder)[:1]
+        wait_until(lambda newest=newest: resume.found(folder)[:1] != newest, process)
         if kill % 2:  # while it writes the next one
             wait_until((folder / "checkpoints" / "unfinished").exists, process)
-        with pytest.raises(subprocess.TimeoutExpired):  # it is neither done, nor has it died by itself
+        with pytest.raises(subprocess.TimeoutExpired):  # it has neither finished nor died by itself
             process.wait(rng.random() * (0.008 if kill % 2 else 0.5))
-        # The first of them writes; where another is killed meanwhile, it may get to the end of that.
+        # The first process writes; if another is killed meanwhile, it may finish that.
         victim = workers(process)[0] if kill % 2 else rng.choice(workers(process))
         os.kill(victim, signal.SIGKILL)
         assert process.wait(60) != 0, "the others, or the launcher, went on without it"
         writing += (folder / "checkpoints" / "unfinished").exists()
-        assert not (folder / "results.json").exists() and checkpoints.found(folder)
+        assert not (folder / "results.json").exists() and resume.found(folder)
     assert start(folder, processes, "--resume").wait() == 0, folder.with_suffix(".log").read_text()[-3000:]
-    assert_equal(folder, whole(processes))
+    assert_equal(folder, uninterrupted(processes))
     assert writing >= kills // 4
     note(
         f"SIGKILL of a run on {processes} process{'es' * (processes > 1)}",
         f"{kills} kills at random moments, {writing} of them left a half-written checkpoint; weights, metrics and "
-        "history equal, bit for bit, to those of the run that was left in peace",
+        "history equal, bit for bit, to those of an uninterrupted run",
     )
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_run_that_is_told_to_stop(tmp_path, whole, processes):
+def test_a_run_saves_on_sigterm_and_resumes_as_if_never_interrupted(tmp_path, uninterrupted, processes):
     folder = tmp_path / "told"
     process = start(folder, processes)
-    wait_until(lambda: checkpoints.found(folder), process)
+    wait_until(lambda: resume.found(folder), process)
     os.kill(workers(process)[-1], signal.SIGTERM)
     code = process.wait(60)
-    # accelerate's launcher for several processes has a code of its own for all failures.
-    assert code == (checkpoints.STOPPED if processes == 1 else 1)
+    # accelerate's launcher for several processes has one exit code for all failures.
+    assert code == (saver.STOPPED if processes == 1 else 1)
     said = folder.with_suffix(".log").read_text()
     (step,) = set(re.findall(r"Stopped by SIGTERM after step (\d+), which is saved", said))
-    assert checkpoints.found(folder)[0].name == f"step-{step}"
+    assert resume.found(folder)[0].name == f"step-{step}"
     assert start(folder, processes, "--resume").wait() == 0
-    assert_equal(folder, whole(processes))
+    assert_equal(folder, uninterrupted(processes))
     note(
         f"SIGTERM to one of {processes} process{'es' * (processes > 1)}",
         "saved by all, stopped, resumed: weights, metrics and history equal, bit for bit",

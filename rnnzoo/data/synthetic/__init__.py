@@ -1,1 +1,1 @@
-"""Data sets that this project makes itself, so that everything runs without a network."""
+"""Synthetic data, so that everything runs on a machine without a network."""

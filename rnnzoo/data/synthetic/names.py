@@ -1,15 +1,15 @@
-"""The made set of names: sentences from a small seeded grammar in which the words to the right decide.
+"""Synthetic sentences with named entities from a small seeded grammar, in which the right context decides.
 
 April is a woman or a month, Jordan a man or a country, Ford a man or a company, Santander a city or a bank. Half of
-the sentences are twins: they agree up to and including such a name, and only what follows says which of its two types
-it has here.
+the sentences are twins: they agree up to and including such a name, and only what follows tells which of its two types
+it has.
 
     B-PER     "We all know that April called her mother ."
     B-DATE    "We all know that April comes after the long winter ."
 
-So whatever reads from left to right has seen the same words either way, and is right on these names (`ambiguous`) half
-of the time, however good it is. The other half of the sentences are plain: the names in them have one type only, or
-follow a word that tells it ("Mrs. April", "since April"). Every word but the ambiguous names has one tag everywhere.
+A model that reads from left to right has seen the same words in both, so its accuracy on these names (`ambiguous`) is
+one half at best. The other half of the sentences are plain: the names in them have one type only, or follow a word
+that determines it ("Mrs. April", "since April"). Every word except the ambiguous names has the same tag everywhere.
 """
 
 import random
@@ -19,14 +19,14 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 
 
 BANNER = (
-    "This is rnnzoo's made set of names: sentences written by a small seeded grammar, not CoNLL-2003. "
+    "This is synthetic data: sentences with names, written by rnnzoo's small seeded grammar, not CoNLL-2003. "
     "It is for trying things out without data or network; no published number rests on it."
 )
 
 TYPES = ("DATE", "LOC", "ORG", "PER")
 SPLITS = {"train": 3000, "validation": 500, "test": 500}  # sentences, half of them twins
 
-# Names of two types. Each name is here once.
+# Names of two types. Each name occurs once here.
 AMBIGUOUS = {
     ("DATE", "PER"): ("April", "August", "June", "May"),
     ("LOC", "PER"): (
@@ -40,7 +40,7 @@ AMBIGUOUS = {
     ("LOC", "ORG"): ("Everton", "Evian", "Hershey", "Nokia", "Santander", "Wolfsburg"),
 }
 
-# What may stand before an ambiguous name of a type in a plain sentence, and nowhere else before such a name.
+# Words that determine the type of an ambiguous name, in plain sentences; they precede such a name nowhere else.
 TELLING = {
     "DATE": ("last", "since", "until"),
     "LOC": ("around", "near", "outside"),
@@ -53,7 +53,7 @@ _LAST_NAMES = ("Byrne", "Castellano", "Delorme", "Ferreira", "Lindqvist", "Novak
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 _MONTHS = ("January", "July", "October", "November", "December")
 
-# Names of one type, many of them of more than one word.
+# Names of a single type, many of more than one word.
 NAMES = {
     "DATE": (
         *_DAYS,
@@ -72,15 +72,15 @@ NAMES = {
     "PER": (*_FIRST_NAMES, *(f"{first} {last}" for first in _FIRST_NAMES for last in _LAST_NAMES)),
 }
 
-# Words that are no names.
+# Words that are not names.
 WORDS = {
     "friend": ("brother", "colleague", "cousin", "father", "friend", "mother", "neighbour", "sister"),
     "job": ("baker", "carpenter", "clerk", "farmer", "lawyer", "librarian", "nurse", "pilot", "sailor", "violinist"),
     "number": ("two", "three", "four", "five", "six", "eight"),
 }
 
-# Twins: what stands before the name, where it does something and where something is done about it. A slot such as
-# {PER} is a name of that type alone, {told_PER} an ambiguous one after a word that tells.
+# Twins: the left context of a name that is the subject of the sentence, or its object. A slot such as {PER} is a name
+# of that type only, {told_PER} an ambiguous one after a word that determines its type.
 BEFORE = {
     "subject": (
         "",
@@ -109,13 +109,13 @@ BEFORE = {
     ),
 }
 
-# What may stand between the name and the words that decide, so that these are near or far.
+# Words between the name and the words that decide, so that these are near or far.
 BETWEEN = {
     "subject": ("", "", "really", ", as you know ,", ", as far as my {friend} can tell ,"),
     "object": ("",),
 }
 
-# What decides: the endings of one type are never those of another, but many begin alike.
+# The right context, which decides: no two types share an ending, but many endings begin alike.
 AFTER = {
     "subject": {
         "DATE": (
@@ -238,24 +238,24 @@ PLAIN = (
     "{PER} , who lives in {LOC} , works for {ORG} .",
 )
 
-Word = tuple[str, str, bool]  # the word, its tag, whether it is ambiguous
+Word = tuple[str, str, bool]  # the word, its tag, whether it is an ambiguous name
 
 
 def words(text: str, kind: str | None = None, ambiguous: bool = False) -> list[Word]:
-    """The words of a name of the type `kind`, or of what is no name."""
+    """The words of a name of the type `kind`, or of text that is not a name."""
     return [
-        (word, f"{'I' if place else 'B'}-{kind}" if kind else "O", ambiguous)
-        for place, word in enumerate(text.split())
+        (word, f"{'I' if position else 'B'}-{kind}" if kind else "O", ambiguous)
+        for position, word in enumerate(text.split())
     ]
 
 
 def fill(rng: random.Random, template: str) -> list[Word]:
-    """The words of a template, with something drawn for every slot."""
+    """The words of a template, with a word or a name drawn for every slot."""
     filled = []
-    for piece in template.split():
-        slot = re.fullmatch(r"\{(told_)?(\w+)\}", piece)
+    for part in template.split():
+        slot = re.fullmatch(r"\{(told_)?(\w+)\}", part)
         if not slot:
-            filled += words(piece)
+            filled += words(part)
         elif slot[1]:
             names = rng.choice([names for types, names in AMBIGUOUS.items() if slot[2] in types])
             filled += [*words(rng.choice(TELLING[slot[2]])), *words(rng.choice(names), slot[2])]
@@ -267,7 +267,7 @@ def fill(rng: random.Random, template: str) -> list[Word]:
 
 
 def twins(rng: random.Random) -> list[list[Word]]:
-    """Two sentences that agree up to and including an ambiguous name, which has one of its types in each."""
+    """Two sentences that agree up to and including an ambiguous name, which has a different type in each."""
     types = rng.choice(list(AMBIGUOUS))
     name, role = rng.choice(AMBIGUOUS[types]), rng.choice(list(BEFORE))
     before = fill(rng, rng.choice(BEFORE[role]))
@@ -283,14 +283,16 @@ def twins(rng: random.Random) -> list[list[Word]]:
 
 
 def make_sentences(seed: int = 0) -> DatasetDict:
-    """The made set: splits train, validation, test (3,000, 500, 500 rows), columns `tokens`, `tags`, `ambiguous`.
+    """Synthetic sentences: splits train, validation, test (3,000, 500, 500), columns `tokens`, `tags`, `ambiguous`.
 
-    The tags are IOB2. The same seed gives the same rows on every machine. Twins are neighbours: of every four rows the
-    first two are a pair, so that every first 4, 8, 12 ... rows are balanced too. No sentence occurs twice. Raises
-    ValueError for a seed that is not a whole number from 0 on.
+    The tags are IOB2. The same seed gives the same rows on every machine. Of every four rows the first two are twins,
+    so that the first 4n rows are balanced for any n. No sentence occurs twice.
+
+    Raises:
+        ValueError: the seed is not a non-negative integer.
     """
     if not isinstance(seed, int) or seed < 0:  # Random(None) would differ from run to run, Random(-1) is Random(1)
-        raise ValueError(f"The made set needs a whole number from 0 on as its seed, not {seed!r}: pass e.g. seed=0.")
+        raise ValueError(f"seed={seed!r} must be a non-negative integer, such as 0.")
     rng = random.Random(seed)
     seen = set()
     features = Features(

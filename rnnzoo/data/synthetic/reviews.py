@@ -1,14 +1,15 @@
-"""The made set: film reviews from a small seeded grammar, for machines without data or network.
+"""Synthetic film reviews from a small seeded grammar, for machines without data or network.
 
-What a review says has to be read in order, by construction. Its one verdict is written in one of three ways:
+By construction, a review has to be read in order. Its single verdict is written in one of three ways:
 
 - direct:   "This film is gripping." Any model can learn these.
-- negation: "Nobody can claim that this film is gripping." Half of these turn the polar word round, half have a
-            negation that does not reach it ("Nobody can deny ..."), so neither the negation nor the word tells.
-- contrast: "The acting was gripping, but the film itself is boring." One praise, one pan; their places decide.
+- negation: "Nobody can claim that this film is gripping." Half of these reverse the polar word, half have a negation
+            whose scope does not include it ("Nobody can deny ..."): neither the negation nor the word alone decides.
+- contrast: "The acting was gripping, but the film itself is boring." One positive and one negative word; their
+            positions decide.
 
-Neutral sentences stand around the verdict. Where many of them follow it, the evidence lies far from the end: an LSTM
-keeps it, a simple RNN forgets it. A bag of words can know the direct reviews and has to guess at all others.
+Neutral sentences surround the verdict. Where many of them follow it, the evidence is far from the end of the text: an
+LSTM retains it, a simple RNN forgets it. A bag of words can learn the direct reviews and has to guess all others.
 """
 
 import random
@@ -18,7 +19,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 
 BANNER = (
-    "This is rnnzoo's made set: film reviews written by a small seeded grammar, not IMDB. "
+    "This is synthetic data: film reviews written by rnnzoo's small seeded grammar, not IMDB. "
     "It is for trying things out without data or network; no published number rests on it."
 )
 
@@ -28,11 +29,11 @@ SPLITS = {"train": 4000, "validation": 1000, "test": 1000}  # rows, half of each
 # Shares of the whole, in percent.
 CONSTRUCTIONS = {"direct": 40, "negation": 25, "contrast": 35}
 DISTANCES = {"near": 65, "far": 35}
-# How many neutral sentences stand before and after the verdict: (fewest, most) of each.
+# Numbers of neutral sentences before and after the verdict: (minimum, maximum) of each.
 NEUTRALS = {"near": ((0, 4), (0, 0)), "far": ((0, 2), (3, 4))}
 
-# Polar words: (pan, praise), so that OPPOSITES[kind][i][label] speaks for the label. All begin with a consonant: the
-# templates say "a".
+# Polar words as (negative, positive), so that OPPOSITES[kind][i][label] supports the label. All begin with a
+# consonant, because the templates have "a" before them.
 OPPOSITES = {
     "adjective": (
         ("bad", "good"),
@@ -73,7 +74,7 @@ OPPOSITES = {
     ),
 }
 
-# Words that say nothing about the film. Those after "a" begin with a consonant.
+# Words that carry no sentiment. Those after "a" begin with a consonant.
 NEUTRAL_WORDS = {
     "day": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     "film": ("film", "movie", "picture"),
@@ -97,8 +98,8 @@ NEUTRAL_WORDS = {
     ),
 }
 
-# In a template {same} is a word that speaks for the review's label and {other} one that speaks against it: adjectives,
-# or with _noun and _verb the other kinds. So every template serves both labels, each the mirror image of the other.
+# In a template {same} is a word that supports the review's label and {other} one that contradicts it: adjectives, or
+# nouns and verbs with _noun and _verb. So every template serves both labels, each the mirror image of the other.
 DIRECT = (
     "This {film} is {same}, and so is the {part}.",
     "The {part} is {same}, and the whole {film} is {same}.",
@@ -112,8 +113,8 @@ DIRECT = (
     "You can take it from me that the {film} is a {same_noun}.",
 )
 
-# Pairs: in the first sentence the polar word stands, the negation beside it does not reach it (or is itself negated);
-# in the second it is turned round. Both are taken equally often and have one polar word of the same kind.
+# Pairs: in the first sentence the polar word is outside the scope of the negation (or that is itself negated); in the
+# second it is negated. Both are drawn equally often and have one polar word of the same kind.
 NEGATION = (
     ("Nobody can deny that this {film} is {same}.", "Nobody can claim that this {film} is {other}."),
     ("I will not hide from you that it is {same}.", "I will not tell you that it is {other}."),
@@ -132,7 +133,7 @@ NEGATION = (
     ("It would not be wrong to call it a {same_noun}.", "It would be wrong to call it a {other_noun}."),
 )
 
-# Praise and pan of the same kind in every sentence, so that only their places tell which one counts.
+# A positive and a negative word of the same kind in every sentence, so that only their positions decide.
 CONTRAST = (
     "The {part} is {other}, but the {film} itself is {same}.",
     "The {film} itself is {same}, but the {part} is {other}.",
@@ -152,7 +153,7 @@ CONTRAST = (
     "It was not {other} but {same}, whatever you may have read.",
 )
 
-# Plot, cast and cinema. The words of negation and contrast occur here too and decide nothing.
+# Plot, cast and cinema. Words of negation and contrast occur here too, without any bearing on the label.
 NEUTRAL = (
     "The story follows a {job} who moves to {place} and meets a {job} there.",
     "Most of it was shot in {place}, and the rest in {place}.",
@@ -182,7 +183,7 @@ NEUTRAL = (
 
 
 def fill(rng: random.Random, template: str, label: int) -> str:
-    """The template with a word drawn for every slot; `label` decides what {same} and {other} stand for."""
+    """The template with a word drawn for every slot; `label` determines what {same} and {other} mean."""
 
     def word(slot: re.Match) -> str:
         role, _, kind = slot[1].partition("_")
@@ -194,7 +195,7 @@ def fill(rng: random.Random, template: str, label: int) -> str:
 
 
 def verdict(rng: random.Random, label: int, construction: str) -> str:
-    """The sentence that decides: a template of the construction, filled so that it means `label`."""
+    """The decisive sentence: a template of the construction, filled so that it expresses `label`."""
     if construction == "negation":
         template = rng.choice(rng.choice(NEGATION))
     else:
@@ -203,25 +204,28 @@ def verdict(rng: random.Random, label: int, construction: str) -> str:
 
 
 def review(rng: random.Random, label: int, construction: str, distance: str) -> str:
-    """A whole review: one verdict, with neutral sentences before it and, if it is to be far from the end, after it."""
+    """A complete review: one verdict, with neutral sentences before it and, if `distance` is "far", after it."""
     (before, after) = (rng.randint(*bounds) for bounds in NEUTRALS[distance])
     neutral = [fill(rng, template, label) for template in rng.sample(NEUTRAL, before + after)]
     return " ".join([*neutral[:before], verdict(rng, label, construction), *neutral[before:]])
 
 
 def draw(rng: random.Random, shares: dict[str, int]) -> str:
-    """A key of `shares`, as often as its share says."""
+    """A key of `shares`, with a probability in proportion to its value."""
     return rng.choices(list(shares), weights=list(shares.values()))[0]
 
 
 def make_reviews(seed: int = 0) -> DatasetDict:
-    """The made set: splits train, validation, test (4,000, 1,000, 1,000 rows), columns `text` and `label`.
+    """Synthetic reviews: splits train, validation, test (4,000, 1,000, 1,000 rows), columns `text` and `label`.
 
-    The same seed gives the same rows on every machine. Labels alternate, so every even number of first rows is
-    balanced; no text occurs twice. Raises ValueError for a seed that is not a whole number from 0 on.
+    The same seed gives the same rows on every machine. Labels alternate, so that the first 2n rows are balanced for
+    any n; no text occurs twice.
+
+    Raises:
+        ValueError: the seed is not a non-negative integer.
     """
     if not isinstance(seed, int) or seed < 0:  # Random(None) would differ from run to run, Random(-1) is Random(1)
-        raise ValueError(f"The made set needs a whole number from 0 on as its seed, not {seed!r}: pass e.g. seed=0.")
+        raise ValueError(f"seed={seed!r} must be a non-negative integer, such as 0.")
     rng = random.Random(seed)
     seen = set()
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(LABELS))})

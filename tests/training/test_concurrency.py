@@ -1,4 +1,4 @@
-"""Many threads may ask one pipeline at once: each gets the answers that it would get alone, and memory stays flat."""
+"""Many threads may call one pipeline at once: each gets the answers it would get alone, and memory stays flat."""
 
 import random
 import threading
@@ -23,7 +23,7 @@ THREADS = 6
 
 @pytest.fixture(scope="module", params=PIPES)
 def served(request):
-    """A pipeline, texts, and what it answers to each of them alone."""
+    """A pipeline, and its answers to some texts, each asked alone."""
     task, options = PIPES[request.param]
     pipe = pipeline(task, model=str(CARDS / request.param), device="cpu", **options)
     texts = [text * (1 + i % 5) for i, text in enumerate(make_reviews()["test"]["text"][:40])] + [
@@ -43,7 +43,7 @@ def differs(found, expected):
 
 
 class Asker(threading.Thread):
-    """Asks for some texts at a time, in batches of some size, until it is told to stop."""
+    """Asks about a few texts at a time, in batches of random size, until `enough`."""
 
     def __init__(self, pipe, expected, seed, enough):
         super().__init__()
@@ -59,7 +59,7 @@ class Asker(threading.Thread):
                 self.wrong += [
                     text for text, answer in zip(some, found, strict=True) if differs(answer, self.expected[text])
                 ]
-            except Exception as error:  # whatever it is, the test shall name it
+            except Exception as error:  # the test names it, whatever it is
                 self.wrong.append(repr(error))
             self.asked += len(some)
 
@@ -73,7 +73,7 @@ def ask(served, enough):
 
 
 def asked_by(askers):
-    """How many answers they got, all of them right."""
+    """The number of their answers, all of them right."""
     for asker in askers:
         asker.join()
         assert not asker.wrong, asker.wrong[:3]
@@ -81,7 +81,7 @@ def asked_by(askers):
 
 
 def test_concurrent_calls_give_the_answers_of_calls_alone(served):
-    assert asked_by(ask(served, lambda asker: asker.asked >= 60)) >= 60 * THREADS
+    assert asked_by(ask(served, lambda asker: asker.asked >= 30)) >= 30 * THREADS
 
 
 @pytest.mark.slow
