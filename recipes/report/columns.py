@@ -78,8 +78,8 @@ def trait(name: str) -> Column:
         return TRAITS[name]
     if "." not in name:
         raise ValueError(
-            f"The results name the trait {name!r:.60}: it must be one of {', '.join(TRAITS)}, or the path of a value in "
-            "results.json, such as model_config.hidden_size."
+            f"The results name the trait {name!r:.60}: it must be one of {', '.join(TRAITS)}, or the path of a value "
+            "in results.json, such as model_config.hidden_size."
         )
 
     def cell(model: Model) -> str:

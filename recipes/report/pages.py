@@ -23,7 +23,8 @@ def filled(path: Path, parts: dict[str, str]) -> str:
         before, found, rest = text.partition(begin)
         if not found or END not in rest:
             raise ValueError(
-                f"{path.name} has no line {begin.strip()} with {END.strip()} after it: add both where the part belongs."
+                f"{path.name} has no line {begin.strip()} with {END.strip()} after it: add both where the part "
+                "belongs."
             )
         text = before + begin + part + END + rest.split(END, 1)[1]
     return text

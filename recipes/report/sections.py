@@ -152,13 +152,15 @@ def headline(results: list[dict]) -> str:
     def cost(model: Model) -> str:
         latency, score = model.latency("milliseconds"), mean(model.scores)
         named = f"{model.name}, the best {model.kind} model"
-        return f"{score:.4f} at {latency:.1f} ms per {model.task.unit}, {model.megabytes:.1f} MB ({named})"
+        at = "" if latency is None else f" at {latency:.1f} ms per {model.task.unit}"
+        return f"{score:.4f}{at}, {model.megabytes:.1f} MB ({named})"
 
-    said, timed = "; ".join(map(cost, (ours, *best.values()))), ours.runs[0]["latency"]
-    return (
-        f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. Latency is that of `pipeline()` on "
-        f"raw text, {timed['num_threads']} threads on {timed['device']}; sizes are in fp32.\n"
+    said, timed = "; ".join(map(cost, (ours, *best.values()))), ours.runs[0].get("latency")
+    where = (
+        timed and f"Latency is that of `pipeline()` on raw text, {timed['num_threads']} threads on {timed['device']}"
     )
+    sizes = f"{where}; sizes are in fp32." if where else "Sizes are in fp32."
+    return f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. {sizes}\n"
 
 
 def summary(groups: dict[str, list[dict]]) -> str:

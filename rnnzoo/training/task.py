@@ -186,4 +186,5 @@ class Task:
     @classmethod
     def record(cls) -> dict[str, Any]:
         """What results.json says of the task: its name, its kind and its description."""
-        return {"task": cls.name, "kind": cls.kind, "description": asdict(cls.description)}
+        description = asdict(cls.description) | {"traits": list(cls.description.traits)}  # as JSON has them
+        return {"task": cls.name, "kind": cls.kind, "description": description}

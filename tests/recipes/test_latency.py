@@ -1,4 +1,4 @@
-"""recipes.latency: folders are asked as their users ask them, and their results gain the times and lose nothing."""
+"""recipes.latency: folders answer as their users ask them, and their results gain the times and lose nothing."""
 
 import json
 import shutil
@@ -6,43 +6,43 @@ import shutil
 import pytest
 
 from recipes.baselines import tfidf
-from recipes.benchmarks import latency
-from rnnzoo.data import sentences as tagged
+from recipes.benchmarks import latency, timing
+from recipes.imdb import TASK as CLASSIFY
+from recipes.ner import TASK as TAG
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.tasks import tag as ner
+from rnnzoo.training import parity
 from tests.support import small_bert
-from tests.support.small_task import fresh_accelerator
+from tests.support.recipes import answered_here, run
+
+
+BRIEF = {"max_train_steps": 3, "verify_rows": 4, "num_threads": 1}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """One folder of each sort that can be asked: of the zoo, of transformers, and the baseline's."""
+    """One folder of each kind: a model of the zoo, one of transformers, and the baseline."""
     place = tmp_path_factory.mktemp("runs")
-    brief = ["--max_train_steps", "3", "--verify_rows", "4", "--num_threads", "1", "--dataset", "made"]
-    fresh_accelerator()
-    small = ["--model.model_type", "rnnzoo-gru", "--model.hidden_size", "8", "--tokenizer.vocab_size", "300"]
-    imdb.recipe([*small, *brief, "--output_dir", str(place / "gru-0")])
-    fresh_accelerator()
-    bert = ["--model_name_or_path", str(small_bert.save(place / "checkpoint"))]
-    imdb.recipe([*bert, *brief, "--output_dir", str(place / "bert-0")])
+    small = {"model": {"model_type": "rnnzoo-gru", "hidden_size": 8}, "tokenizer": {"vocab_size": 300}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "answers", answered_here)
+        run(CLASSIFY, place / "gru-0", **small, **BRIEF)
+        bert = str(small_bert.save(place / "checkpoint"))
+        run(CLASSIFY, place / "bert-0", model_name_or_path=bert, **BRIEF)
     tfidf.recipe(["--dataset", "made", "--output_dir", str(place / "tfidf-0")])
     return [place / "gru-0", place / "bert-0", place / "tfidf-0"]
 
 
 @pytest.fixture(scope="module")
 def taggers(tmp_path_factory):
-    """A tagger with letters and a CRF, and a transformer that reads 64 pieces of a sentence."""
+    """A tagger with characters and a CRF, and a transformer that reads 64 sub-tokens of a sentence."""
     place = tmp_path_factory.mktemp("taggers")
-    brief = ["--verify_rows", "4", "--num_threads", "1", "--dataset", "made"]
-    fresh_accelerator()
-    small = {"model_type": "rnnzoo-lstm", "hidden_size": 16, "character_size": 8, "use_crf": True}
-    fields = [part for name, value in small.items() for part in (f"--model.{name}", json.dumps(value))]
-    steps = ["--max_train_steps", "150", "--learning_rate", "0.01", "--tokenizer.vocab_size", "400"]
-    ner.recipe([*fields, *steps, *brief, "--output_dir", str(place / "lstm-0")])
-    fresh_accelerator()
-    bert = ["--model_name_or_path", str(small_bert.save(place / "checkpoint", num_labels=9)), "--max_train_steps", "3"]
-    ner.recipe([*bert, *brief, "--output_dir", str(place / "bert-0")])
+    model = {"model_type": "rnnzoo-lstm", "hidden_size": 16, "character_size": 8, "use_crf": True}
+    trained = BRIEF | {"max_train_steps": 150, "learning_rate": 0.01}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "answers", answered_here)
+        run(TAG, place / "lstm-0", model=model, tokenizer={"vocab_size": 400}, **trained)
+        bert = str(small_bert.save(place / "checkpoint", num_labels=9))
+        run(TAG, place / "bert-0", model_name_or_path=bert, **BRIEF)
     return [place / "lstm-0", place / "bert-0"]
 
 
@@ -50,7 +50,7 @@ def read(folder):
     return json.loads((folder / "results.json").read_text())
 
 
-def test_every_folder_is_given_its_times(folders):
+def test_every_folder_is_given_its_latency(folders):
     before = [read(folder) for folder in folders]
     latency.main([str(folder) for folder in folders])
     for folder, old in zip(folders, before, strict=True):
@@ -58,19 +58,19 @@ def test_every_folder_is_given_its_times(folders):
         times = new.pop("latency")
         assert new == old
         assert times["milliseconds"] > 0 and times["texts_per_second"] > 0
-        assert times["texts"] == latency.TASKS["imdb"].rows and times["num_threads"] == 1
+        assert times["texts"] == CLASSIFY.description.timed_examples and times["num_threads"] == 1
         assert "words_per_second" not in times
         assert "scikit-learn" in times["versions"] and times["device"]
-        assert times["measured"] == read(folders[0])["latency"]["measured"], "all in turns"
+        assert times["measured"] == read(folders[0])["latency"]["measured"], "all interleaved"
         assert {path.name for path in folder.iterdir()} >= {"results.json", "model.safetensors"}
         assert not list(folder.glob("*.new"))
 
 
-def test_taggers_are_given_theirs_and_those_of_words(folders, taggers):
+def test_taggers_are_given_words_per_second_too(folders, taggers):
     before = [read(folder) for folder in taggers]
     latency.main([str(folder) for folder in (taggers[0], folders[0], taggers[1])])  # each task by itself
-    test = tagged.load("made", seed=0).splits["test"]
-    assert len(test) < latency.TASKS["ner"].rows, "all of it is asked"
+    test = TAG.load("made", seed=0).splits["test"]
+    assert len(test) < TAG.description.timed_examples, "all of it is timed"
     words = sum(map(len, test["tokens"]))
     for folder, old in zip(taggers, before, strict=True):
         new = read(folder)
@@ -81,20 +81,18 @@ def test_taggers_are_given_theirs_and_those_of_words(folders, taggers):
         assert times["measured"] == read(taggers[0])["latency"]["measured"] != read(folders[0])["latency"]["measured"]
 
 
-def test_a_taggers_answers_are_whole_entities_of_the_text(taggers):
+def test_a_tagger_answers_with_complete_entities_of_the_text(taggers):
     ours, bert = (latency.asker(folder, read(folder)) for folder in taggers)
-    row = {"tokens": ["Agnes", "Lindqvist", "met", "Mr.", "Jordan", "in", "Sydney", "."]}
-    text = latency.TASKS["ner"].text(row)
-    assert text == "Agnes Lindqvist met Mr. Jordan in Sydney ."
+    text = "Agnes Lindqvist met Mr. Jordan in Sydney ."
     alone, (first, second) = ours(text), ours([text, "no name"], batch_size=2)
     assert ("PER", "Agnes Lindqvist") in [
         (found["entity_group"], text[found["start"] : found["end"]]) for found in alone
     ]
     assert [found["end"] for found in first] == [found["end"] for found in alone] and second == []
-    bert("a film " * 100)  # longer than it reads: cut where its tokenizer says, as when it was measured
+    bert("a film " * 100)  # longer than it reads: truncated where its tokenizer says, as when it was measured
 
 
-def test_answers_are_the_folders_own(folders):
+def test_answers_are_those_of_the_folder(folders):
     texts = ["a wonderful film", "", "a terrible film", "a film " * 100]  # the last one is longer than BERT reads
     *networks, baseline = (latency.asker(folder, read(folder)) for folder in folders)
     for folder, network in zip(folders, networks, strict=False):
@@ -106,7 +104,7 @@ def test_answers_are_the_folders_own(folders):
     assert baseline(texts, batch_size=3) == expected and baseline(texts[0]) == expected[:1]
 
 
-def test_the_baseline_is_asked_for_as_many_at_a_time_as_the_networks(folders, monkeypatch):
+def test_the_baseline_answers_batches_of_the_same_size_as_the_networks(folders, monkeypatch):
     sizes, answer = [], tfidf.Tfidf.__call__
     monkeypatch.setattr(tfidf.Tfidf, "__call__", lambda self, texts: sizes.append(len(texts)) or answer(self, texts))
     latency.asker(folders[-1], read(folders[-1]))(["a film"] * 70, batch_size=32)
@@ -115,7 +113,7 @@ def test_the_baseline_is_asked_for_as_many_at_a_time_as_the_networks(folders, mo
 
 def test_medians_of_single_texts_and_of_batches(monkeypatch):
     asked, now = [], [0.0]
-    monkeypatch.setattr(latency.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
 
     def asker(name, seconds):
         def answer(texts, batch_size=1):
@@ -131,7 +129,7 @@ def test_medians_of_single_texts_and_of_batches(monkeypatch):
         {"milliseconds": 1.0, "texts_per_second": 4000.0, "words_per_second": 40000.0},
     ]
     turns = [name for name, texts, _ in asked if texts == "a"]
-    assert turns == ["slow", "fast"] * 64, "they take turns"
+    assert turns == ["slow", "fast"] * 64, "interleaved"
 
 
 def test_what_cannot_be_measured_is_refused(folders, tmp_path, capsys):
@@ -144,11 +142,11 @@ def test_what_cannot_be_measured_is_refused(folders, tmp_path, capsys):
             latency.main(paths)
     moved = shutil.copytree(folders[2], tmp_path / "moved")
     (moved / "results.json").write_text(json.dumps(read(moved) | {"task": "music"}))
-    with pytest.raises(RecipeError, match="a folder of music: only those of imdb, ner can be timed"):
+    with pytest.raises(RecipeError, match="the task 'music', and there is no recipes/music.py"):
         latency.main([str(moved)])
 
 
-def test_folders_of_another_data_set_are_asked_about_its_texts(folders, tmp_path, monkeypatch):
+def test_folders_of_another_data_set_are_timed_on_its_texts(folders, tmp_path, monkeypatch):
     rows = {"text": ["red red one", "green two"] * 9, "label": [0, 1] * 9}
     for split in ("train", "validation", "test"):
         lines = [json.dumps({"text": t, "label": n}) for t, n in zip(rows["text"], rows["label"], strict=True)]
@@ -157,15 +155,25 @@ def test_folders_of_another_data_set_are_asked_about_its_texts(folders, tmp_path
     asked = []
     monkeypatch.setattr(latency, "measure", lambda ask, texts, _: asked.append((len(ask), texts)) or [{}] * len(ask))
     latency.main([str(folder) for folder in (folders[0], tmp_path / "own", folders[2])])
-    assert [(count, len(texts)) for count, texts in asked] == [(2, latency.TASKS["imdb"].rows), (1, 18)]
+    assert [(count, len(texts)) for count, texts in asked] == [(2, CLASSIFY.description.timed_examples), (1, 18)]
     assert set(asked[1][1]) == set(rows["text"])
     assert len({read(folder)["latency"]["measured"] for folder in (folders[0], tmp_path / "own", folders[2])}) == 2
 
 
-def test_a_data_set_that_is_gone_is_named(folders, tmp_path, capsys):
+def test_a_missing_data_set_is_named(folders, tmp_path):
     moved = shutil.copytree(folders[2], tmp_path / "moved")
     changed = read(moved)
     changed["config"]["dataset"] = str(tmp_path / "nowhere")
     (moved / "results.json").write_text(json.dumps(changed))
     with pytest.raises(RecipeError, match="nowhere"):
         latency.main([str(moved)])
+
+
+def test_an_older_folder_is_timed_as_before(folders, tmp_path, monkeypatch):
+    """Results without a description are those of the recipe of their task's name."""
+    monkeypatch.setattr(latency, "ROUNDS", 1)
+    old = shutil.copytree(folders[0], tmp_path / "old")
+    new = {name: value for name, value in read(old).items() if name not in ("kind", "description")}
+    (old / "results.json").write_text(json.dumps(new))
+    latency.main([str(old)])
+    assert read(old)["latency"]["texts"] == CLASSIFY.description.timed_examples

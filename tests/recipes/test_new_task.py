@@ -1,4 +1,4 @@
-"""A new task is one file and its YAML: what it declares is all that training, card, report, latency and eval-zoo need."""
+"""A new task is one file and its YAML: training, card, report, latency and eval-zoo need nothing else."""
 
 import importlib
 import json
@@ -160,7 +160,7 @@ def test_it_trains_and_is_verified_through_the_pipeline(place, results):
 
 def test_results_say_what_the_task_is_and_have_no_probes(place, results):
     found = json.loads((place / "runs" / "gru-0" / "results.json").read_text())
-    assert found == json.loads(json.dumps(results))
+    assert found == results
     assert (found["task"], found["kind"], found["probes"]) == ("stars", "text-classification", [])
     assert found["description"]["metric"] == "r2" and found["description"]["traits"][0] == "model_config.hidden_size"
 
@@ -189,7 +189,7 @@ def test_the_report_has_a_row_with_its_traits(place, results, task):
     assert (place / "runs" / "report" / "pictures" / "reviews-latency.png").exists()
 
 
-def test_the_whole_test_split_is_evaluated_through_the_pipeline(place, results, capsys):
+def test_the_entire_test_split_is_evaluated_through_the_pipeline(place, results, capsys):
     eval_zoo.main(["runs/gru-0"])
     assert f"gru-0: r2 {results['metrics']['test']['r2']:.4f}, on its card" in capsys.readouterr().out
 

@@ -92,7 +92,7 @@ def test_a_staged_folder_has_the_code_that_saving_writes_and_its_results(name, s
     code = {file: content for file, content in saved.items() if file.endswith(".py")}
     assert code and found.keys() == FILES | code.keys() | {"results.json"}
     assert all(found[file] == content for file, content in (files_of(FOLDERS[name]) | code).items())
-    assert json.loads(found["results.json"]) == json.loads(json.dumps(RUNS[name]))
+    assert json.loads(found["results.json"]) == RUNS[name]
 
 
 def test_staging_again_replaces_what_was_staged(tmp_path):
@@ -222,7 +222,9 @@ def test_the_programs_of_the_cards_run_with_and_without_rnnzoo(staged, tmp_path,
         )  # fmt: skip
     assert child.returncode == 0, child.stderr[-3000:]
     remote = json.loads(child.stdout.splitlines()[-1])
-    assert {name: rounded(text) for name, text in remote.items()} == {name: rounded(text) for name, text in printed.items()}
+    assert {name: rounded(text) for name, text in remote.items()} == {
+        name: rounded(text) for name, text in printed.items()
+    }
 
 
 # ---- what the cards say of the entire test split ----
@@ -252,5 +254,7 @@ def test_a_score_that_is_not_that_of_the_card_is_named(name, monkeypatch, capsys
 def test_a_folder_that_is_not_known_is_refused_with_its_name(tmp_path):
     shutil.copytree(FOLDERS["book-lstm-imdb"], tmp_path / "copy")
     for folder in (tmp_path / "copy", tmp_path / "nowhere"):
-        with pytest.raises(RecipeError, match=f"{folder.name} has no results.json, and is not a folder of model_cards/"):
+        with pytest.raises(
+            RecipeError, match=f"{folder.name} has no results.json, and is not a folder of model_cards/"
+        ):
             eval_zoo.main([str(folder)])

@@ -1,4 +1,4 @@
-"""Text classification by recipes.imdb: a whole run and its folder, what it serves, where it starts, what it refuses."""
+"""Text classification by recipes.imdb: a complete run, what it serves, where it starts, what it refuses."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-# ---- a whole run ----
+# ---- a complete run ----
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_the_folder_holds_these_files_and_nothing_else(written):
 def test_results_hold_what_the_design_promises(written):
     folder, returned = written
     results = json.loads((folder / "results.json").read_text())
-    assert results == json.loads(json.dumps(returned))
+    assert results == returned
     expected = {"task": "imdb", "model": "small-lstm", "model_type": "rnnzoo-lstm", "seed": 0}
     expected |= {"world_size": 1, "mixed_precision": "no"}
     assert {name: results[name] for name in expected} == expected

@@ -1,4 +1,4 @@
-"""Tagging by recipes.ner: labels of sub-tokens, whole runs, what they serve, synthetic names, what is refused."""
+"""Tagging by recipes.ner: labels of sub-tokens, complete runs, what they serve, synthetic names, what is refused."""
 
 import json
 from functools import partial
@@ -118,7 +118,7 @@ def test_a_word_without_a_sub_token_moves_no_other(bert_task):
     assert predicted(bert_task, row, [0, 0, 3, 0, 0]) == ["O", "O", "B-PER", "O"]
 
 
-# ---- whole runs ----
+# ---- complete runs ----
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def tagger(tmp_path_factory):
 def test_the_folder_and_its_results(tagger):
     folder, results = tagger
     found = json.loads((folder / "results.json").read_text())
-    assert found == json.loads(json.dumps(results))
+    assert found == results
     assert found["task"] == "ner" and found["dataset"]["words_unread"] == {"train": 0, "validation": 0, "test": 0}
     for split in ("validation", "test"):
         assert {"f1", "precision", "recall", "per_type", "loss"} == set(found["metrics"][split])

@@ -11,7 +11,7 @@ class Accuracy(evaluate.Metric):
         return evaluate.MetricInfo(
             description="The share of predictions that equal their reference.",
             citation="",
-            inputs_description="predictions and references: class numbers, one a row.",
+            inputs_description="predictions and references: class numbers, one per example.",
             features=datasets.Features(
                 {"predictions": datasets.Value("int32"), "references": datasets.Value("int32")}
             ),

@@ -6,32 +6,32 @@ from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fsc
 
 
 class Entities(evaluate.Metric):
-    """Precision, recall and F1 of whole entities: one is right if its type, its first and its last word are.
+    """Precision, recall and F1 of complete entities: correct if the type, the first and the last word are.
 
     This is seqeval's default reading and not its strict one, because the published numbers come from conlleval,
-    which lets an I- that continues nothing begin an entity.
+    where an I- that continues nothing begins an entity.
     """
 
     def _info(self):
         sentences = datasets.List(datasets.Value("string"))
         return evaluate.MetricInfo(
-            description="Precision, recall and F1 of whole entities, over all types and of each.",
+            description="Precision, recall and F1 of complete entities, over all types and for each.",
             citation="",
-            inputs_description="predictions and references: the IOB2 tags of the words, a list a sentence.",
+            inputs_description="predictions and references: the IOB2 tags of the words, a list per sentence.",
             features=datasets.Features({"predictions": sentences, "references": sentences}),
         )
 
     def _compute(self, predictions, references):
-        """Where there is nothing to divide by, a score is 0.
+        """A score with nothing to divide by is 0.
 
         Raises:
-            ValueError: if a sentence has more tags in one than in the other.
+            ValueError: a sentence has more tags in one than in the other.
         """
         for i, (predicted, right) in enumerate(zip(predictions, references, strict=True)):
             if len(predicted) != len(right):
                 raise ValueError(
                     f"Sentence {i} (counted from 0) has {len(predicted)} predicted tags for {len(right)} words: give "
-                    "one for every word, O for what the model did not read."
+                    "one for every word, O for those that the model did not read."
                 )
         types = sorted({kind for tags in (predictions, references) for kind, _, _ in get_entities(tags)})
         each = precision_recall_fscore_support(references, predictions, zero_division=0)
