@@ -25,7 +25,7 @@ from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.build import build
 from rnnzoo.training.options import incidental
 from rnnzoo.training.run import parse
-from tests.conftest import SMALL
+from tests.conftest import HEADS, SMALL
 from tests.support.checkpoints import Code
 from tests.support.hub import UPLOADS, connect, environment, files_of
 from tests.support.hub_server import READS, WRITES, Hub, validates_here
@@ -233,6 +233,9 @@ def test_runs_pushed_to_different_places_are_seeds_of_one_model(published):
 # ---- models and tokenizers push themselves ----
 
 
+@pytest.mark.parametrize(
+    "head", [head for head in HEADS if head.name == head.family], ids=lambda head: head.family + head.auto.__name__[4:]
+)
 def test_every_head_is_pulled_as_it_was_pushed(hub, head, tokenizer):
     model = head.model()
     model.push_to_hub("you/model")
