@@ -1,23 +1,45 @@
 """A label for a text (many-to-one): text classification, by any model of the zoo or of transformers."""
 
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import evaluate
+import numpy as np
 import torch
 from datasets import Dataset
+from sklearn.metrics import confusion_matrix
+from torch import Tensor, nn
 
-import rnnzoo
-from rnnzoo.data import texts
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.tasks.text import TextTask
 from rnnzoo.training import probes
-from rnnzoo.training.task import Description, Task
+from rnnzoo.training.options import Options, option
+from rnnzoo.training.task import Description
 
 
-class Classify(Task):
+@dataclass
+class ClassifyOptions(Options):
+    """Options of a text classifier."""
+
+    class_weights: str | None = option(
+        None, "balanced: weigh the loss of each class by the inverse of its frequency in the training split"
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.class_weights not in (None, "balanced"):
+            raise RecipeError(f"class_weights is {self.class_weights!r}: choose balanced, or leave it out.")
+        if self.class_weights and self.streaming:
+            raise RecipeError("class_weights and streaming: the classes of a stream are not counted. Leave out one.")
+
+
+class Classify(TextTask):
     """Text classification. A prediction is the list of the classes' probabilities."""
 
-    kind = "text-classification"
     description = Description(
         pipeline="text-classification",
         auto_class="AutoModelForSequenceClassification",
@@ -26,40 +48,72 @@ class Classify(Task):
         example="A film that I will not forget.",
         metric="accuracy",
         metric_meaning="share of the texts with the right label",
+        scores=("accuracy", "macro_f1"),
         truncate_in_call=True,
         traits=("words read",),
     )
-    corpora = texts
-    train_tokenizer = staticmethod(rnnzoo.train_tokenizer)
+    Options = ClassifyOptions
     config_fields: ClassVar = {"problem_type": "single_label_classification"}
     parity_options: ClassVar = {"top_k": None}
-
-    def encode(self, columns: dict[str, list]) -> dict[str, list]:
-        """Texts as ids. Words before the model's window are left out: they would be padding at best."""
-        truncation = self.description.truncation(self.max_length)
-        ids = self.tokenizer(columns["text"], return_attention_mask=False, **truncation)["input_ids"]
-        window = getattr(self.config, "window", None)
-        if window is not None:
-            ids = [row[-window:] for row in ids]
-        return {"input_ids": ids, "length": list(map(len, ids)), "labels": columns["label"]}
-
-    def collate(self, columns: dict[str, list]) -> dict[str, torch.Tensor]:
-        batch = self.tokenizer.pad({"input_ids": columns["input_ids"]}, return_tensors="pt")
-        return {**batch, "labels": torch.tensor(columns["labels"])}
+    weights: Tensor | None = None  # of the classes, in the loss
 
     def predict(self, model, batch, columns):
         outputs = model(**batch)
         return outputs.loss, outputs.logits.float().softmax(-1).tolist()
 
-    def references(self, examples: Dataset) -> list[int]:
-        return examples["label"][:]
+    def begin(self, options: ClassifyOptions) -> None:
+        """Balanced weights: n / (C · n_c) for a class with n_c of n examples, of C classes (King & Zeng 2001)."""
+        if options.class_weights:
+            counts = torch.tensor(self.references(self.corpus.splits["train"])).bincount(minlength=len(self.labels))
+            self.weights = counts.sum() / (len(self.labels) * counts.clamp(min=1))
 
-    def metrics(self, predictions: list[list[float]], references: list[int]) -> dict[str, float]:
-        return self._accuracy.compute(predictions=[row.index(max(row)) for row in predictions], references=references)
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        if self.weights is None:
+            return outputs.loss
+        return nn.functional.cross_entropy(
+            outputs.logits.float(), batch["labels"], self.weights.to(outputs.logits.device)
+        )
+
+    def label_weight(self, batch: dict[str, Tensor]) -> float:
+        return super().label_weight(batch) if self.weights is None else float(self.weights[batch["labels"]].sum())
+
+    def targets(self, labels: list[int]) -> list[int]:
+        """Classes of the corpus as outputs of the model, which a checkpoint may have in another order."""
+        if self.labels == self.corpus.labels:
+            return labels
+        place = {name: i for i, name in enumerate(self.labels)}
+        return [place[self.corpus.labels[label]] for label in labels]
+
+    def metrics(self, predictions: list[list[float]], references: list[int]) -> dict[str, Any]:
+        found = self._accuracy.compute(predictions=list(map(_best, predictions)), references=references)
+        return found | {"per_class": {self.labels[number]: scores for number, scores in found["per_class"].items()}}
 
     @cached_property
     def _accuracy(self) -> evaluate.Metric:
         return evaluate.load(str(Path(__file__).parent / "metrics" / "accuracy.py"))
+
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """The majority class of the training split (of validation, where that is read lazily)."""
+        splits = self.corpus.splits
+        counts = Counter(self.references(splits["train" if "train" in splits else "validation"]))
+        always = [float(number == counts.most_common(1)[0][0]) for number in range(len(self.labels))]
+        references = self.references(splits["test"])
+        found = self.metrics([always] * len(references), references)
+        return {"majority class": {name: value for name, value in found.items() if not isinstance(value, dict)}}
+
+    def table(self, examples: Dataset, predictions: list[list[float]]) -> Iterator[dict[str, Any]]:
+        for example, right, row in zip(examples, self.references(examples), predictions, strict=True):
+            probabilities = {f"p({name})": round(p, 6) for name, p in zip(self.labels, row, strict=True)}
+            yield {
+                "text": example["text"],
+                "label": self.labels[right],
+                "prediction": self.labels[_best(row)],
+                "probability": round(max(row), 6),
+                **probabilities,
+            }
+
+    def confusion(self, predictions: list[list[float]], references: list[int]) -> np.ndarray:
+        return confusion_matrix(references, list(map(_best, predictions)), labels=range(len(self.labels)))
 
     def read_answer(self, answer: list[dict[str, Any]], example: dict[str, Any]) -> list[float]:
         scores = {part["label"]: part["score"] for part in answer}
@@ -67,3 +121,7 @@ class Classify(Task):
 
     def probe(self, folder: Path) -> list[probes.Probe]:
         return probes.sentiment(folder, **self.description.truncation(self.max_length))
+
+
+def _best(probabilities: list[float]) -> int:
+    return max(range(len(probabilities)), key=probabilities.__getitem__)

@@ -1,5 +1,6 @@
 """A label for every word (many-to-many): named entities, by any model of the zoo or of transformers."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,6 +37,7 @@ class Tag(Task):
         example="Ada Lovelace lived in London.",
         metric="f1",
         metric_meaning="of complete entities, correct if type, first and last word are, as conlleval counts",
+        scores=("f1", "precision", "recall"),
         unit="sentence",
         answer="entities",
         rate="words",
@@ -105,11 +107,11 @@ class Tag(Task):
         return {**batch, "labels": labels}
 
     def predict(self, model, batch, columns):
-        """A word has the tag of its first sub-token; one that is not read is outside of all entities, tag 0."""
+        """A word has the tag of its first sub-token; one that is not read is outside of all entities."""
         outputs = model(**batch)
         probabilities, tags = (part.tolist() for part in outputs.logits.float().softmax(-1).max(-1))
         return outputs.loss, [
-            [(0, 1.0) if start == NOWHERE else (row[start], scores[start]) for start in starts]
+            [(self._numbers[OUTSIDE], 1.0) if start == NOWHERE else (row[start], scores[start]) for start in starts]
             for row, scores, starts in zip(tags, probabilities, columns["starts"], strict=True)
         ]
 
@@ -136,6 +138,17 @@ class Tag(Task):
                 if isinstance(rows, Dataset)
             }
         }
+
+    def table(self, examples: Dataset, predictions: list[list[tuple[int, float]]]) -> Iterator[dict[str, Any]]:
+        for number, (example, row) in enumerate(zip(examples, predictions, strict=True)):
+            for word, tag, (found, probability) in zip(example["tokens"], example["tags"], row, strict=True):
+                yield {
+                    "sentence": number,
+                    "text": word,
+                    "label": tag,
+                    "prediction": self.labels[found],
+                    "probability": round(probability, 6),
+                }
 
     def text(self, example: dict[str, Any]) -> str:
         return " ".join(example["tokens"])

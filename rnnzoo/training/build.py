@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -123,9 +123,17 @@ def longest(options: Options, tokenizer, model) -> int | None:
     return options.max_length or (positions and min(positions, tokenizer.model_max_length))
 
 
+class Built(NamedTuple):
+    """What a recipe trains. `notes` says what its user should know of how it was made."""
+
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    notes: list[str]
+
+
 def build(
     task: type[Task], options: Options, names: list[str], texts: Any, tokenizer_options: dict[str, Any] | None = None
-) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+) -> Built:
     """The tokenizer and the model: a checkpoint's, or new ones made from the options.
 
     Args:
@@ -135,13 +143,9 @@ def build(
     Raises:
         RecipeError: a checkpoint that cannot be loaded, or texts without a word.
     """
-    fields = task.config_fields | {
-        "num_labels": len(names),
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-    }
     if options.model_name_or_path:
-        return from_checkpoint(task, options, fields)
+        return from_checkpoint(task, options, names)
+    fields = task.config_fields | label_fields(names)
     try:
         tokenizer = task.train_tokenizer(texts, **{**(tokenizer_options or {}), **options.tokenizer})
     except RecipeError:
@@ -159,48 +163,94 @@ def build(
         eos_token_id=tokenizer.eos_token_id,
         unk_token_id=tokenizer.unk_token_id,
     )
-    return tokenizer, auto_class(task).from_config(config)
+    return Built(tokenizer, auto_class(task).from_config(config), [])
 
 
-def from_checkpoint(
-    task: type[Task], options: Options, fields: dict[str, Any]
-) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    """The tokenizer and the model of `model_name_or_path`, with these fields of the configuration.
+def label_fields(names: list[str]) -> dict[str, Any]:
+    """The fields of a configuration that name its classes."""
+    return {
+        "num_labels": len(names),
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+
+
+def label_names(config: PreTrainedConfig) -> list[str]:
+    """The names of a model's classes, in the order of its outputs."""
+    return [config.id2label[i] for i in range(config.num_labels)]
+
+
+def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Built:
+    """The tokenizer and the model of `model_name_or_path`, for classes with these names.
+
+    Classes are matched by name: a checkpoint that knows the same ones keeps its head and its order, whatever their
+    order in the data. Where the sets differ, the head is new and the backbone the checkpoint's.
 
     Raises:
         RecipeError: they cannot be loaded, or do not belong together.
     """
-    path = options.model_name_or_path
+    path, notes = options.model_name_or_path, []
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
+        theirs = label_names(AutoConfig.from_pretrained(path))
+        unnamed = theirs == [f"LABEL_{i}" for i in range(len(theirs))]
+        keep = set(theirs) == set(names) or (unnamed and len(theirs) == len(names))
+        fields = task.config_fields | label_fields(theirs if set(theirs) == set(names) else names)
         config = changed(AutoConfig.from_pretrained(path, **fields), options.model)
-        model = auto_class(task).from_pretrained(path, config=config, dtype=torch.float32)
+        loading = {"config": config, "dtype": torch.float32, "output_loading_info": True}
+        model, found = auto_class(task).from_pretrained(path, ignore_mismatched_sizes=not keep, **loading)
+        if found["missing_keys"]:
+            notes.append(f"{path} has no head for this task: its head is new.")
+        elif not keep:
+            backbone, model = model.base_model.state_dict(), auto_class(task).from_config(config)
+            model.base_model.load_state_dict(backbone)
+            notes.append(
+                f"{path} was trained for other classes ({_shown(theirs)}) than those of the data ({_shown(names)}): "
+                "its head is new, its backbone is kept."
+            )
+        elif unnamed:
+            notes.append(f"The classes of {path} have no names: they are taken to be {_shown(names)}, in this order.")
+        elif theirs != names:
+            notes.append(f"The classes keep the order that they have in {path}: {_shown(theirs)}.")
     except RecipeError:
         raise
     except Exception as error:  # whatever is in a folder that somebody names
         raise RecipeError(
-            f"model_name_or_path {path} cannot be loaded as a {task.description.model} with "
-            f"{fields['num_labels']} labels: {' '.join(str(error).split())[:500]}"
+            f"model_name_or_path {path} cannot be loaded as a {task.description.model} with {len(names)} labels: "
+            f"{' '.join(str(error).split())[:500]}"
         ) from error
+    check_pair(path, tokenizer, model.config)
+    if options.max_length and hasattr(model.config, "window"):
+        raise RecipeError(NO_MAX_LENGTH)
+    return Built(tokenizer, model, notes)
+
+
+def check_pair(path: str, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:
+    """Refuses a tokenizer and a model that do not belong together.
+
+    Raises:
+        RecipeError: what does not fit.
+    """
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         # transformers makes one up for a folder that lacks its files.
         raise RecipeError(f"model_name_or_path {path} cannot be loaded: its tokenizer has no words. Save one there.")
     highest = max(tokenizer.get_vocab().values())  # there may be gaps below it
-    if highest >= model.config.vocab_size:
+    if highest >= config.vocab_size:
         raise RecipeError(
-            f"The tokenizer of {path} has ids up to {highest}, and its model's embedding {model.config.vocab_size} "
-            "rows: they come from different checkpoints."
+            f"The tokenizer of {path} has ids up to {highest}, and its model's embedding {config.vocab_size} rows: "
+            "they come from different checkpoints."
         )
-    if getattr(model.config, "character_size", 0):
+    if getattr(config, "character_size", 0):
         characters = tokenizer.character_vocab_size if getattr(tokenizer, "word_length", 0) else 0
-        if not 0 < characters <= model.config.character_vocab_size:
+        if not 0 < characters <= config.character_vocab_size:
             raise RecipeError(
                 f"The tokenizer of {path} has {characters} characters, the model's character embedding "
-                f"{model.config.character_vocab_size} rows: they come from different checkpoints."
+                f"{config.character_vocab_size} rows: they come from different checkpoints."
             )
-    if options.max_length and hasattr(model.config, "window"):
-        raise RecipeError(NO_MAX_LENGTH)
-    return tokenizer, model
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
 
 def changed(config: PreTrainedConfig, fields: dict[str, Any]) -> PreTrainedConfig:

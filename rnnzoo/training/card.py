@@ -49,6 +49,7 @@ def card(results: dict[str, Any], *, spread: str = "", comparison: str = "") -> 
             tokenizer_options=_arguments({"truncation": True, "max_length": n} if (n := config["max_length"]) else {}),
             path=path,
             names=scores(results),
+            details={name: value for name, value in results["metrics"]["test"].items() if isinstance(value, dict)},
             spread=spread or "One seed was run: the spread over seeds is not known.",
             data=training_data(results, known.about if known else ""),
             comparison=comparison,

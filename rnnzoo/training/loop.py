@@ -92,10 +92,21 @@ def end_epoch(accelerator: Accelerator, model, task: Task, options: Options, pro
     """Validates, and keeps the weights if they are the best so far; `model` as for `evaluate`."""
     validation, _ = evaluate(accelerator, model, task, "validation", options)
     progress.check_finite(validation["loss"])
-    record = progress.end_epoch(validation, model.state_dict(), task.description.selects)
+    record = progress.end_epoch(validation, model.state_dict(), selects(task, options))
     accelerator.log({f"validation_{name}": value for name, value in validation.items()}, progress.step)
-    numbers = ", ".join(f"{name} {value:.4f}" for name, value in validation.items() if isinstance(value, float))
-    accelerator.print(f"epoch {record['epoch']}: train loss {record['train_loss']:.4f}, validation {numbers}")
+    accelerator.print(
+        f"epoch {record['epoch']}: train loss {record['train_loss']:.4f}, validation {brief(validation)}"
+    )
+
+
+def brief(scores: dict) -> str:
+    """Scores in one line, without details such as those of each class."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in scores.items() if isinstance(value, float))
+
+
+def selects(task: Task, options: Options) -> str:
+    """The metric on validation that selects the best epoch."""
+    return options.metric_for_best_model or task.description.selects
 
 
 def exhausted(progress: Progress, options: Options) -> bool:

@@ -66,9 +66,17 @@ class Options:
     adversarial_epsilon: float = option(
         0.0, "adversarial perturbation of the word embeddings, relative to their norm (0: off)"
     )
+    metric_for_best_model: str | None = option(
+        None, "metric on validation that selects the best epoch, or loss (default: the task's own)"
+    )
     patience: int | None = option(None, "stop after this many epochs without a better validation score")
 
     half_precision: bool = option(False, "store the weights in fp16; they are loaded in fp32", decides=False)
+    no_examples: bool = option(
+        False,
+        "keep the texts of the data out of everything that is written: predictions.csv, card, results.json",
+        decides=False,
+    )
     verify_rows: int = option(200, "test examples on which pipeline() must reproduce the evaluation", decides=False)
     mixed_precision: str | None = option(None, "of training: no, bf16, fp16 (default: accelerate's setting)")
     num_threads: int | None = option(

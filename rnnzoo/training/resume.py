@@ -78,7 +78,10 @@ class Progress:
             )
 
     def end_epoch(self, validation: dict[str, Any], weights: dict[str, Tensor], selects: str) -> dict[str, Any]:
-        """Notes an epoch, and keeps its weights if `validation[selects]` is the best so far; returns its record."""
+        """Notes an epoch, and keeps its weights if `validation[selects]` is the best so far; returns its record.
+
+        Of two equal scores, that with the lower loss is better.
+        """
         record = {
             "epoch": self.epoch + 1,
             "step": self.step,
@@ -87,7 +90,7 @@ class Progress:
             "train_seconds": round(self.seconds, 2),
         }
         self.history.append(record)
-        if self.best_epoch is None or validation[selects] > self.best["validation"][selects]:
+        if self.best_epoch is None or rank(validation, selects) > rank(self.best["validation"], selects):
             self.best_epoch = self.epoch + 1
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         self.epoch += 1
@@ -138,6 +141,11 @@ class Progress:
             setattr(self, name, numbers[name])
         self.loss_sum = torch.tensor(numbers["loss_sum"])
         self.best_weights = tensors[BEST]
+
+
+def rank(validation: dict[str, Any], selects: str) -> tuple[float, float]:
+    """What epochs are compared by, larger is better."""
+    return (0.0 if selects == "loss" else validation[selects], -validation["loss"])
 
 
 def _gathered(tensors: dict[str, Tensor], kept: bool) -> dict[str, Tensor]:

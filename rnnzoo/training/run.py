@@ -12,11 +12,12 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rnnzoo.data.corpus import Corpus
+from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
 from rnnzoo.training.evaluation import evaluate
 from rnnzoo.training.launch import start
-from rnnzoo.training.loop import train
+from rnnzoo.training.loop import brief, selects, train
 from rnnzoo.training.options import Options, incidental
 from rnnzoo.training.provenance import device_name, git_commit, versions
 from rnnzoo.training.run_folder import in_fp16, write
@@ -42,7 +43,10 @@ def run(task: type[Task], argv: list[str] | None = None) -> dict[str, Any]:
         corpus = load(task, options)
     accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.")
     texts = corpus.splits["train"][task.column] if corpus.read is None else Survey(corpus.read(), task.column)
-    tokenizer, model = build.build(task, options, corpus.labels, texts, task.tokenizer_options(options, vectors))
+    words = task.tokenizer_options(options, vectors)
+    tokenizer, model, notes = build.build(task, options, corpus.labels, texts, words)
+    for note in notes:
+        accelerator.print(note)
     options.max_length = build.longest(options, tokenizer, model)
     if options.max_length:
         # In the saved tokenizer too, so that `truncation=True` alone, or a tagger's pipeline, truncates there.
@@ -54,8 +58,9 @@ def run(task: type[Task], argv: list[str] | None = None) -> dict[str, Any]:
     for name, counts in job.remarks().items():
         if any(counts.values()):
             accelerator.print(f"{name.replace('_', ' ').capitalize()}: {counts}.")
+    job.begin(options)
     job.seconds_before = start_vectors(model, tokenizer, job.rows["train"], vectors, options)
-    return fit(accelerator, model, tokenizer, job, options, dataset)
+    return fit(accelerator, model, tokenizer, job, options, {"dataset": dataset, "notes": notes})
 
 
 def parse(task: type[Task], argv: list[str] | None = None) -> Options:
@@ -66,6 +71,9 @@ def parse(task: type[Task], argv: list[str] | None = None) -> Options:
         options.output_dir = f"runs/{task.name}"
     if options.push_to_hub or options.hub_model_id:
         hub.check_id(options.hub_model_id or Path(options.output_dir).resolve().name)
+    choices = (*task.description.scores, "loss")
+    if options.metric_for_best_model not in (None, *choices):
+        raise RecipeError(f"metric_for_best_model is {options.metric_for_best_model!r}: choose {', '.join(choices)}.")
     build.check(task, options)
     task.check(options)
     return options
@@ -98,9 +106,13 @@ def fit(
     tokenizer: PreTrainedTokenizerBase,
     task: Task,
     options: Options,
-    dataset: dict[str, Any],
+    known: dict[str, Any],
 ) -> dict[str, Any]:
-    """Trains, evaluates the test split once, writes the folder, pushes it, and returns what is in its results.json."""
+    """Trains, evaluates the test split once, writes the folder, pushes it, and returns what is in its results.json.
+
+    Args:
+        known: what results.json says of the data and of where the model came from.
+    """
     if options.report_to != "none":
         flat = {key: value for key, value in dataclasses.asdict(options).items() if not isinstance(value, dict)}
         accelerator.init_trackers(f"rnnzoo-{task.name}", config={k: str(v) for k, v in flat.items()})
@@ -114,15 +126,18 @@ def fit(
         model.load_state_dict(in_fp16(model))
         validation, _ = evaluate(accelerator, model, task, "validation", options)
     test, predictions = evaluate(accelerator, model, task, "test", options)
+    baselines = task.baselines()
     results = {
         **task.record(),
         "model": Path(options.output_dir).resolve().name,
         "model_type": model.config.model_type,
         "model_config": model.config.to_diff_dict(),
-        "dataset": dataset,
+        **known,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "seed": options.seed,
         "metrics": {"validation": validation, "test": test},
+        "baselines": baselines,
+        "selected_by": selects(task, options),
         "best_epoch": progress.best_epoch,
         "history": progress.history,
         "train_seconds": round(progress.seconds, 1),
@@ -139,7 +154,9 @@ def fit(
         names = write(folder, model, tokenizer, results, task, predictions)
         for probe in results["probes"]:
             print("{tried}: {measure} {value:.2f}".format(**probe))
-        print(f"test {results['metrics']['test']}; written to {options.output_dir}")
+        for name, scores in {**baselines, "test": test}.items():
+            print(f"{name}: {brief(scores)}")
+        print(f"written to {options.output_dir}")
     accelerator.wait_for_everyone()
     accelerator.end_training()
     if options.push_to_hub and accelerator.is_main_process:

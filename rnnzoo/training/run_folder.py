@@ -1,18 +1,25 @@
 """The folder that a run writes: model, tokenizer, card, learning curves and, last of all, results.json."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rnnzoo.data.catalog import KNOWN
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import resume
 from rnnzoo.training.card import card
 from rnnzoo.training.parity import verify
 from rnnzoo.training.task import Task
+
+
+# A larger confusion matrix cannot be read; more errors are not read.
+MOST_CLASSES, MOST_ERRORS = 30, 20
 
 
 def in_fp16(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -53,6 +60,15 @@ def write(
         tokenizer.save_pretrained(unfinished)
         results["weights_bytes"] = (unfinished / "model.safetensors").stat().st_size
         results["served"] = verify(task, unfinished, predictions, results["config"]["verify_rows"])
+        examples = task.corpus.splits["test"]
+        rows = list(task.table(examples, predictions))
+        if not shows_examples(results):
+            rows = [{name: value for name, value in row.items() if name != "text"} for row in rows]
+        write_csv(unfinished / "predictions.csv", rows)
+        results["errors"] = confident_errors(rows) if shows_examples(results) else []
+        matrix = task.confusion(predictions, task.references(examples))
+        if matrix is not None and len(matrix) <= MOST_CLASSES:
+            draw_confusion(matrix, task.labels, unfinished / "confusion.png")
         results["probes"] = [probe._asdict() for probe in task.probe(unfinished)]
         (unfinished / "README.md").write_text(card(results), encoding="utf-8")
         draw_curves(results, unfinished / "history.png")
@@ -75,7 +91,7 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    history, metric = results["history"], results["description"]["selects"]
+    history, metric = results["history"], results["selected_by"]
     epochs = [record["epoch"] for record in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     left.plot(epochs, [record["train_loss"] for record in history], marker="o", label="train")
@@ -89,5 +105,54 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(f"{results['model']} on {results['dataset']['name']}, seed {results['seed']}")
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def shows_examples(results: dict[str, Any]) -> bool:
+    """Whether texts of the data may stand in what is written: not where the user or the data's terms say no."""
+    known = KNOWN.get(results["dataset"]["name"])
+    return not results["config"]["no_examples"] and (known is None or known.share_texts)
+
+
+def confident_errors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The most confident wrong answers, shortened for the card."""
+    wrong = [row for row in rows if row["label"] != row["prediction"] and "probability" in row]
+    wrong = sorted(wrong, key=lambda row: -row["probability"])[:MOST_ERRORS]
+    kept = ("text", "label", "prediction", "probability")
+    return [{name: row[name][:200] if name == "text" else row[name] for name in kept} for row in wrong]
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows with a header, as spreadsheets read them."""
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def draw_confusion(matrix: np.ndarray, labels: list[str], path: Path) -> None:
+    """A confusion matrix: the counts, and as shades the share of each right class."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    size = 2.5 + 0.5 * len(labels)
+    figure, axes = plt.subplots(figsize=(size + 1, size), layout="constrained")
+    shares = matrix / matrix.sum(1, keepdims=True).clip(min=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (right, found), count in np.ndenumerate(matrix):
+        axes.text(
+            found,
+            right,
+            f"{count:,}",
+            ha="center",
+            va="center",
+            color="white" if shares[right, found] > 0.5 else "black",
+        )
+    axes.set(xticks=range(len(labels)), yticks=range(len(labels)), xlabel="predicted", ylabel="right", title="test")
+    axes.set_xticklabels(labels, rotation=45, ha="right")
+    axes.set_yticklabels(labels)
     figure.savefig(path, dpi=100)
     plt.close(figure)

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.adversary import Adversary
-from rnnzoo.training.batches import count_labels, split
+from rnnzoo.training.batches import split
 from rnnzoo.training.options import Options
 from rnnzoo.training.resume import Progress
 from rnnzoo.training.task import Task
@@ -54,7 +54,7 @@ class Step:
             batch, accelerator.process_index, accelerator.num_processes, self.options.gradient_accumulation_steps
         )
         micro_batches = [self.task.collate(rows[part]) for part in parts]
-        labels = [count_labels(inputs) for inputs in micro_batches]
+        labels = [self.task.label_weight(inputs) for inputs in micro_batches]
         all_labels = accelerator.reduce(torch.tensor(sum(labels), device=accelerator.device), "sum")
         loss = torch.zeros((), device=accelerator.device)
         for number, (inputs, count) in enumerate(zip(micro_batches, labels, strict=True), start=1):
@@ -77,7 +77,7 @@ class Step:
         with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
             outputs = self.model(**inputs)
             # The mean over no labels is NaN; such a micro-batch still takes part in the collective backward pass.
-            loss = outputs.loss * (count / all_labels) if count else outputs.logits.sum() * 0
+            loss = self.task.loss(outputs, inputs) * (count / all_labels) if count else outputs.logits.sum() * 0
             # Gradients are averaged over processes; times their number, that is the sum that is wanted.
             self.accelerator.backward(loss * self.accelerator.num_processes / losses)
         return loss.detach()

@@ -1,6 +1,6 @@
 """What a task declares, once, for the loop, the card, the report and everything else that handles its runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.streams import Stream
 from rnnzoo.embeddings import WordVectors
+from rnnzoo.training.batches import count_labels
 from rnnzoo.training.options import Options
 from rnnzoo.training.probes import Probe
 
@@ -31,6 +32,7 @@ class Description:
         example: a text to try it on.
         metric: compares models on test, larger is better; `metric_meaning` says what it counts.
         selects: the metric on validation that selects the best epoch, larger is better; by default the same.
+        scores: all metrics that may select it (`--metric_for_best_model`), besides the loss.
         unit: what is answered at a time; `answer` is what comes out.
         rate: what is counted per second, one of the keys of `Task.counts`.
         timed_examples: how many test examples latency is measured on.
@@ -45,6 +47,7 @@ class Description:
     metric: str
     metric_meaning: str
     selects: str = ""
+    scores: tuple[str, ...] = ()
     model: str = "model"
     verb: str = "predict"
     unit: str = "text"
@@ -58,6 +61,7 @@ class Description:
 
     def __post_init__(self):
         object.__setattr__(self, "selects", self.selects or self.metric)
+        object.__setattr__(self, "scores", tuple(self.scores) or (self.metric,))
 
     @classmethod
     def of(cls, results: dict[str, Any]) -> "Description":
@@ -108,7 +112,9 @@ class Task:
         max_length: int | None = None,
     ):
         """`max_length` truncates texts; without tokenizer and config, only what a saved folder answers can be read."""
-        self.corpus, self.labels = corpus, corpus.labels
+        # The classes in the order of the model's outputs, which is a checkpoint's where the model started from one.
+        self.labels = corpus.labels if config is None else [config.id2label[i] for i in range(config.num_labels)]
+        self.corpus = corpus
         self.tokenizer, self.config, self.max_length = tokenizer, config, max_length
 
     # ---- where examples come from, and what a new model is made of ----
@@ -153,6 +159,30 @@ class Task:
     def metrics(self, predictions: list, references: list) -> dict[str, Any]:
         """Named numbers; a dict among them holds details."""
         raise NotImplementedError
+
+    def begin(self, options: Options) -> None:
+        """Prepares what the training needs besides the examples, such as weights of the classes."""
+
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        """The mean loss over the labels of a batch, for training; by default the model's own."""
+        return outputs.loss
+
+    def label_weight(self, batch: dict[str, Tensor]) -> float:
+        """The number of labels, or the sum of their weights, over which `loss` is a mean."""
+        return count_labels(batch)
+
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """The metrics on test of answers that take no model, by name."""
+        return {}
+
+    def table(self, examples: Dataset, predictions: list) -> Iterator[dict[str, Any]]:
+        """A row for each answer, for predictions.csv: `text`, `label`, `prediction`, `probability`, and what else."""
+        for example, right, found in zip(examples, self.references(examples), predictions, strict=True):
+            yield {"text": self.text(example), "label": right, "prediction": found}
+
+    def confusion(self, predictions: list, references: list) -> np.ndarray | None:
+        """[C, C] counts by right class and predicted class, in the order of the labels; None for no such matrix."""
+        return None
 
     def remarks(self) -> dict[str, dict[str, int]]:
         """What to know of the encoded examples, counted by split, for results.json and, where not zero, the user."""

@@ -537,7 +537,7 @@ def test_every_configuration_makes_its_model(config, bert):
     assert options.output_dir == f"runs/{config.stem}"
     if options.model_name_or_path:
         options.model_name_or_path = str(bert())  # for one that is not here
-    tokenizer, model = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
+    tokenizer, model, _ = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
     assert model.config.model_type == options.model.get("model_type", "bert")
     assert model.config.vocab_size == len(tokenizer)
 
@@ -546,7 +546,7 @@ def test_every_configuration_makes_its_model(config, bert):
 def test_the_book_configurations_are_the_textbooks_experiment(family):
     (config,) = (path for path in CONFIGS if path.stem == f"book-{family}")
     options = parse(TASK, ["--config", str(config)])
-    tokenizer, model = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
+    tokenizer, model, _ = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
     assert options.tokenizer["vocab_size"] == 2500 + len(tokenizer.all_special_ids)
     found = model.config.to_dict()
     expected = {

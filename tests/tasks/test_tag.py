@@ -290,5 +290,5 @@ def test_every_configuration_makes_its_model(config, tmp_path):
     if options.model_name_or_path:
         options.model_name_or_path = str(small_bert.save(tmp_path / "bert", num_labels=5))
     texts = names.make_sentences()["train"]["tokens"]
-    tokenizer, model = build(TASK, options, LABELS, texts)
+    tokenizer, model, _ = build(TASK, options, LABELS, texts)
     assert model.config.vocab_size == len(tokenizer) and model.config.num_labels == len(LABELS)
