@@ -59,15 +59,17 @@ def flags(task: type[Task]) -> list[Flag]:
     """What `--help` says of the fields under `model` and `tokenizer`, from the docstrings of their owners."""
     config, parameters = RecurrentConfig(), inspect.signature(task.train_tokenizer).parameters
     fields, arguments = _documented(RecurrentConfig), _documented(task.train_tokenizer)
-    found = [Flag("model.model_type", None, f"the family of a new model: {', '.join(CONFIGS)}")]
+    group = "A new model's configuration (model.KEY)"
+    found = [Flag("model.model_type", None, f"the family: {', '.join(CONFIGS)}", group)]
     found += [
-        Flag(f"model.{name}", getattr(config, name), fields.get(name, "")) for name in sorted(model_fields(task))
+        Flag(f"model.{name}", getattr(config, name), fields.get(name, ""), group)
+        for name in sorted(model_fields(task))
     ]
+    group = "A new model's tokenizer (tokenizer.KEY)"
     for name in sorted(tokenizer_arguments(task)):
         default = parameters[name].default
-        found.append(
-            Flag(f"tokenizer.{name}", None if default is inspect.Parameter.empty else default, arguments.get(name, ""))
-        )
+        default = None if default is inspect.Parameter.empty else default
+        found.append(Flag(f"tokenizer.{name}", default, arguments.get(name, ""), group))
     return found
 
 

@@ -18,11 +18,12 @@ T = TypeVar("T")
 
 
 class Flag(NamedTuple):
-    """A line of `--help`."""
+    """A line of `--help`, under the heading `group`."""
 
     name: str
     default: Any
     help: str
+    group: str
 
 
 def parse(options: type[T], argv: list[str] | None = None, *, about: str = "", more: Iterable[Flag] = ()) -> T:
@@ -44,9 +45,10 @@ def parse(options: type[T], argv: list[str] | None = None, *, about: str = "", m
     flags = _flags(argv, {name for name, kind in get_type_hints(options).items() if kind is bool})
     config = flags.pop("config", None)
     values: dict[str, Any] = {}
+    nested = [flag.name for flag in more]
     for source, given in ((config, _read(config) if config else {}), ("the command line", flags)):
         for key, value in given.items():
-            _put(options, values, key, value, source)
+            _put(options, values, key, value, source, nested)
     return options(**values)
 
 
@@ -57,15 +59,22 @@ def _help(options: type, about: str, more: Iterable[Flag]) -> None:
         usage=usage, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
-    fields = []
+    groups: dict[str, Any] = {}
+    for name, default, text, group in (*_flags_of(options), *more):
+        shown = "" if default in (None, {}) else f" (default: {default})"
+        groups.setdefault(group, parser.add_argument_group(group) if group not in groups else None)
+        groups[group].add_argument(f"--{name}", metavar="VALUE", help=(text + shown).replace("%", "%%"))
+    parser.parse_args(["--help"])
+
+
+def _flags_of(options: type) -> list[Flag]:
+    found = []
     for field in dataclasses.fields(options):
         default = field.default_factory() if field.default is dataclasses.MISSING else field.default
         suffix = ".KEY" if isinstance(default, dict) else ""
-        fields.append(Flag(field.name + suffix, default, field.metadata.get("help", "")))
-    for name, default, text in (*fields, *more):
-        shown = "" if default in (None, {}) else f" (default: {default})"
-        parser.add_argument(f"--{name}", metavar="VALUE", help=(text + shown).replace("%", "%%"))
-    parser.parse_args(["--help"])
+        text, group = (field.metadata.get(name, "") for name in ("help", "group"))
+        found.append(Flag(field.name + suffix, default, text, group or "Training"))
+    return sorted(found, key=lambda flag: [known.group for known in found].index(flag.group))
 
 
 def _flags(argv: list[str], switches: set[str]) -> dict[str, Any]:
@@ -127,11 +136,11 @@ def _yaml(text: str, where: str) -> Any:
         raise RecipeError(f"{where} is not valid YAML: {named}{' '.join(str(error).split())}.") from None
 
 
-def _put(options: type, values: dict[str, Any], key: str, value: Any, source: str) -> None:
+def _put(options: type, values: dict[str, Any], key: str, value: Any, source: str, nested: list[str]) -> None:
     name, dot, inner = str(key).partition(".")
     fields = {field.name for field in dataclasses.fields(options)}
     if name not in fields:
-        raise RecipeError(unknown(key, fields, source))
+        raise RecipeError(unknown(key, {*fields, *nested}, source, listed=fields))
     expected = get_type_hints(options)[name]
     if dot:
         value = {inner: value}
@@ -159,11 +168,24 @@ def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
     raise RecipeError(f"{name} is {value!r:.60} ({type(value).__name__}) in {source}: it takes {names}.")
 
 
-def unknown(key: str, known: set[str], source: str) -> str:
-    """The error for a name that is not among `known`; it suggests the nearest one."""
-    nearest = difflib.get_close_matches(str(key), sorted(known), n=1, cutoff=0.4)
-    guess = f"Did you mean {nearest[0]!r}? " if nearest else ""
-    return f"{key!r:.60} in {source} is not an option. {guess}There are: {', '.join(sorted(known))}."
+def unknown(key: str, known: set[str], source: str, *, listed: set[str] | None = None) -> str:
+    """The error for a name that is not among `known`; it suggests the nearest one, and shows those of `listed`."""
+    nearest = _nearest(str(key), sorted(known))
+    guess = f"Did you mean {nearest!r}? " if nearest else ""
+    return f"{key!r:.60} in {source} is not an option. {guess}There are: {', '.join(sorted(listed or known))}."
+
+
+def _nearest(key: str, known: list[str]) -> str | None:
+    """The name that is meant: one with these initials (lr), one that ends so (epochs), or one spelled alike."""
+    words = {name: name.rpartition(".")[2].split("_") for name in known}
+    for fits in (
+        lambda name: "".join(word[0] for word in words[name] if word) == key,
+        lambda name: name.endswith((f"_{key}", f".{key}")),
+    ):
+        if found := [name for name in known if fits(name)]:
+            return min(found, key=len)
+    alike = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    return alike[0] if alike else None
 
 
 def main(program: Callable[[], Any]) -> None:

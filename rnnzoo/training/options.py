@@ -11,14 +11,14 @@ from rnnzoo.data.errors import RecipeError
 WORD2VEC = "word2vec"
 
 
-def option(default: Any, help: str, *, decides: bool = True) -> Any:
+def option(default: Any, help: str, *, group: str = "Training", decides: bool = True) -> Any:
     """A field of a recipe's options.
 
     Args:
-        help: what `--help` says of it.
+        help: what `--help` says of it, and `group` the heading under which it does.
         decides: whether it decides what is learned: runs of one model agree in it, and a resumed run keeps it.
     """
-    metadata = {"help": help, "decides": decides}
+    metadata = {"help": help, "group": group, "decides": decides}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -33,28 +33,36 @@ def incidental(options: type | Any) -> list[str]:
 class Options:
     """What every recipe can be told; a task may add fields, and a YAML file states only what differs."""
 
-    output_dir: str | None = option(None, "folder for everything that is written (default: runs/TASK)", decides=False)
-    dataset: str = option("auto", "auto, made (synthetic data), a folder, or the id of a data set on the Hub")
+    output_dir: str | None = option(
+        None, "folder for everything that is written (default: runs/TASK)", decides=False, group="Results"
+    )
+    dataset: str = option(
+        "auto", "auto, made (synthetic data), a folder, or the id of a data set on the Hub", group="Data"
+    )
     validation_fraction: float | None = option(
         None,
         "fraction of train and validation together to hold out for model selection (default: the data's own "
         "validation split, or 0.2 of train)",
+        group="Data",
     )
-    streaming: bool = option(False, "read the training split lazily: it need not fit in memory")
-    seed: int = option(0, "random seed of weights, dropout, order and the held-out split")
-    model_name_or_path: str | None = option(None, "start from this checkpoint instead of a new model")
-    model: dict = option({}, "a field of the model's configuration; a new model needs model_type")
-    tokenizer: dict = option({}, "an argument of the function that trains a new model's tokenizer")
+    streaming: bool = option(False, "read the training split lazily: it need not fit in memory", group="Data")
+    seed: int = option(0, "random seed of weights, dropout, order and the held-out split", group="Data")
+    model_name_or_path: str | None = option(None, "start from this checkpoint instead of a new model", group="Model")
+    model: dict = option({}, "a field of the model's configuration; a new model needs model_type", group="Model")
+    tokenizer: dict = option({}, "an argument of the function that trains a new model's tokenizer", group="Model")
     word_vectors: str | None = option(
         None,
         "initial word embeddings: a GloVe, word2vec or fastText file, a name, or word2vec (trained on the "
         "training texts)",
+        group="Model",
     )
-    freeze_word_vectors: bool = option(False, "do not train the word embeddings")
-    max_length: int | None = option(None, "truncate texts to this many tokens; for transformers only")
+    freeze_word_vectors: bool = option(False, "do not train the word embeddings", group="Model")
+    max_length: int | None = option(None, "truncate texts to this many tokens; for transformers only", group="Model")
 
     batch_size: int = option(64, "examples in a step, over all processes and micro-batches")
-    eval_batch_size: int = option(256, "examples evaluated at a time, over all processes", decides=False)
+    eval_batch_size: int = option(
+        256, "examples evaluated at a time, over all processes", decides=False, group="Results"
+    )
     gradient_accumulation_steps: int = option(1, "micro-batches into which a process splits its part of a batch")
     num_train_epochs: int = option(5, "maximum number of epochs")
     max_train_steps: int | None = option(None, "maximum number of steps")
@@ -71,34 +79,49 @@ class Options:
     )
     patience: int | None = option(None, "stop after this many epochs without a better validation score")
 
-    half_precision: bool = option(False, "store the weights in fp16; they are loaded in fp32", decides=False)
+    half_precision: bool = option(
+        False, "store the weights in fp16; they are loaded in fp32", decides=False, group="Results"
+    )
     no_examples: bool = option(
         False,
         "keep the texts of the data out of everything that is written: predictions.csv, card, results.json",
         decides=False,
+        group="Results",
     )
-    verify_rows: int = option(200, "test examples on which pipeline() must reproduce the evaluation", decides=False)
-    mixed_precision: str | None = option(None, "of training: no, bf16, fp16 (default: accelerate's setting)")
+    verify_rows: int = option(
+        200, "test examples on which pipeline() must reproduce the evaluation", decides=False, group="Results"
+    )
+    mixed_precision: str | None = option(
+        None, "of training: no, bf16, fp16 (default: accelerate's setting)", group="Device"
+    )
     num_threads: int | None = option(
-        None, "CPU threads per process (default: the cores, divided among the processes)", decides=False
+        None,
+        "CPU threads per process (default: the cores, divided among the processes)",
+        decides=False,
+        group="Device",
     )
-    report_to: str = option("none", "a tracker of accelerate: tensorboard, wandb, ...", decides=False)
+    report_to: str = option("none", "a tracker of accelerate: tensorboard, wandb, ...", decides=False, group="Results")
     checkpointing_steps: int | None = option(
-        None, "save a checkpoint every so many steps, besides every epoch", decides=False
+        None, "save a checkpoint every so many steps, besides every epoch", decides=False, group="Checkpoints"
     )
-    checkpointing_minutes: float | None = option(None, "save a checkpoint every so many minutes", decides=False)
-    keep: int = option(1, "recent checkpoints to keep; all are deleted when the run finishes", decides=False)
-    resume: bool = option(False, "resume from the newest checkpoint in output_dir", decides=False)
+    checkpointing_minutes: float | None = option(
+        None, "save a checkpoint every so many minutes", decides=False, group="Checkpoints"
+    )
+    keep: int = option(
+        1, "recent checkpoints to keep; all are deleted when the run finishes", decides=False, group="Checkpoints"
+    )
+    resume: bool = option(False, "resume from the newest checkpoint in output_dir", decides=False, group="Checkpoints")
 
     push_to_hub: bool = option(
-        False, "push the results to the Hub, with the token of `hf auth login` or HF_TOKEN", decides=False
+        False, "push the results to the Hub, with the token of `hf auth login` or HF_TOKEN", decides=False, group="Hub"
     )
     hub_model_id: str | None = option(
         None,
         "the repository, you/name, which the card names (default: the name of output_dir, in your namespace)",
         decides=False,
+        group="Hub",
     )
-    hub_private: bool = option(False, "create the repository as a private one", decides=False)
+    hub_private: bool = option(False, "create the repository as a private one", decides=False, group="Hub")
 
     def __post_init__(self):
         """Refuses values out of range, whatever task they are for."""
