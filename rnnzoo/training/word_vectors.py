@@ -29,8 +29,8 @@ def read_vectors(options: Options) -> WordVectors | str | None:
         raise RecipeError(f"word_vectors: {error}") from error
     if found.vectors.shape[1] != width:
         raise RecipeError(
-            f"word_vectors: those of {source} have {found.vectors.shape[1]} dimensions, but the model's embedding_size "
-            f"is {width}. Set model.embedding_size to {found.vectors.shape[1]}."
+            f"word_vectors: those of {source} have {found.vectors.shape[1]} dimensions, but model.embedding_size "
+            f"is {width}. Set it to {found.vectors.shape[1]}."
         )
     return found
 

@@ -19,6 +19,7 @@ from transformers import pipeline
 
 import rnnzoo
 from recipes.imdb import TASK
+from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.synthetic.reviews import make_reviews
 from rnnzoo.training import loop, parity
@@ -104,7 +105,7 @@ def test_the_folder_holds_these_files_and_nothing_else(written):
 def test_results_hold_what_the_design_promises(written):
     folder, returned = written
     results = json.loads((folder / "results.json").read_text())
-    assert results == returned
+    assert results == json.loads(json.dumps(returned))
     expected = {"task": "imdb", "model": "small-lstm", "model_type": "rnnzoo-lstm", "seed": 0}
     expected |= {"world_size": 1, "mixed_precision": "no"}
     assert {name: results[name] for name in expected} == expected
@@ -282,6 +283,20 @@ def test_a_killed_run_resumes_and_ends_with_the_same_weights(tmp_path, reviews, 
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "uninterrupted"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_words_before_the_window_are_left_out_and_change_nothing():
+    texts = ["good bad good bad bad", "bad", ""]
+    tokenizer = rnnzoo.train_tokenizer(texts * 2, vocab_size=9)
+    model = rnnzoo.LSTMForSequenceClassification(rnnzoo.LSTMConfig(vocab_size=9, window=2)).eval()
+    task = TASK(Corpus("small", "here", ["negative", "positive"], {}), tokenizer, model.config)
+    columns = task.encode({"text": texts, "label": [0, 1, 0]})
+    every = tokenizer(texts)["input_ids"]
+    assert columns["input_ids"] == [ids[-2:] for ids in every] and columns["length"] == [2, 1, 0]
+    with torch.no_grad():
+        _, found = task.predict(model, task.collate(columns), columns)
+        _, expected = task.predict(model, task.collate(columns | {"input_ids": every}), columns)
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=1e-5, atol=1e-5)
 
 
 # ---- starting from a checkpoint ----
