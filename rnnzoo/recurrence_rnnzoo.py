@@ -137,12 +137,12 @@ class Cell(NamedTuple):
 
 
 class RecurrentDirection(nn.Module):
-    """A cell that reads packed rows in one direction: its parameters, how they start, and what it computes.
+    """A cell that reads packed rows in one direction: its parameters, their initialisation, and what it computes.
 
-    A cell for which torch has no fused kernel is a subclass, written from any operations of torch, and a row
+    A cell for which torch has no fused kernel is a subclass, written from plain torch operations, and a row
     `Cell(TheSubclass, num_states=…)` for a family's models. In its `forward`
 
-    - `x` is [B, T, I], packed: the padding of each row is at its end, and zero. The rows of the backward direction
+    - `x` is [B, T, I], packed: the padding of each row is at its end, and finite. The rows of the backward direction
       arrive reversed.
     - `state` is a tuple of `cell.num_states` tensors [B, H], the output h first. The returned state is that after the
       last real token of each row. A loop over tokens gets it from `rows.carry`, which leaves the state alone where a

@@ -29,8 +29,8 @@ def read_vectors(options: Options) -> WordVectors | str | None:
         raise RecipeError(f"word_vectors: {error}") from error
     if found.vectors.shape[1] != width:
         raise RecipeError(
-            f"word_vectors: those of {source} have {found.vectors.shape[1]} dimensions, but the model's embedding_size is "
-            f"{width}. Set model.embedding_size to {found.vectors.shape[1]}."
+            f"word_vectors: those of {source} have {found.vectors.shape[1]} dimensions, but model.embedding_size "
+            f"is {width}. Set it to {found.vectors.shape[1]}."
         )
     return found
 
@@ -71,7 +71,7 @@ def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: 
     pairs = [(vocab[word], folded[word]) for word in vocab if word in folded and word not in special]
     if not pairs:
         raise RecipeError(
-            "word_vectors: none of the tokenizer's words has a vector there. Choose vectors of the language of the texts."
+            "word_vectors: none of the tokenizer's words has a vector there. Choose vectors of the texts' language."
         )
     ids, places = map(list, zip(*pairs, strict=True))
     table[ids] = vectors.vectors[places]
@@ -82,8 +82,8 @@ def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tens
     """Rows of ids -> an initial table for `embeddings`, [V, E], by skip-gram with negative sampling.
 
     For a word w, a neighbour c and noise words n, drawn by frequency^0.75, log σ(v_w·u_c) + Σ_n log σ(-v_w·u_n) is
-    maximised (Mikolov et al. 2013, https://arxiv.org/abs/1310.4546). The vectors are centred and scaled to the standard
-    deviation that the table has now; ids that do not occur (padding, say) keep their vectors.
+    maximised (Mikolov et al. 2013, https://arxiv.org/abs/1310.4546). The vectors are centred and scaled to the
+    standard deviation that the table has now; ids that do not occur (padding, say) keep their vectors.
     """
     # Here, because only those who ask for vectors need it.
     from gensim.models import Word2Vec

@@ -1,6 +1,5 @@
 """Training on lazily read data: the same model as from memory, exact resume, faults with their row, flat memory."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from recipes import imdb, ner
 from rnnzoo.data.errors import DataError, RecipeError
 from rnnzoo.data.synthetic.names import make_sentences
 from rnnzoo.data.synthetic.reviews import make_reviews
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.tasks import tag as ner
+from rnnzoo.training import parity
+from tests.support import recipes
 from tests.support.data_files import tagged, write
 from tests.support.reliability import note
-from tests.support.served import answered_here
-from tests.support.small_task import Stopped, fresh_accelerator
+from tests.support.small_task import Stopped
 
 
 ROOT = Path(__file__).parents[2]
@@ -54,21 +53,15 @@ OPTIONS = {
 }
 
 
-def flags(folder, dataset, **options):
-    given = {"output_dir": str(folder), "dataset": str(dataset), **OPTIONS, **options}
-    return [part for name, value in given.items() for part in (f"--{name}", json.dumps(value))]
-
-
 def run(*given, recipe=imdb, **options):
-    fresh_accelerator()
-    return recipe.recipe(flags(*given, **options))
+    return recipes.run(recipe.TASK, *given, **OPTIONS | options)
 
 
 @pytest.fixture(params=[(imdb, "reviews"), (ner, "sentences")], ids=["imdb", "ner"])
 def task(request, tmp_path, monkeypatch):
     """A recipe, and a folder for it."""
     recipe, rows = request.param[0], request.getfixturevalue(request.param[1])
-    monkeypatch.setattr(recipe, "answers", answered_here)
+    monkeypatch.setattr(parity, "answers", recipes.answered_here)
     return recipe, write(tmp_path / "mine", labels=NAMES if recipe is imdb else None, **rows)
 
 
@@ -96,21 +89,21 @@ def test_a_batch_of_everything_trains_what_it_trains_in_memory(tmp_path, task):
 
 def test_an_interrupted_run_resumes_and_ends_with_the_same_weights(tmp_path, task, monkeypatch):
     (recipe, folder), calls = task, []
-    collate, size = recipe.collate, 304 if recipe is imdb else 300
+    collate, size = recipe.TASK.collate, 304 if recipe is imdb else 300
     whole = run(tmp_path / "whole", folder, recipe=recipe)
     assert whole["dataset"]["splits"] == {"train": size, "validation": 300, "test": 300}
     assert [epoch["step"] for epoch in whole["history"]] == [19, 38]
 
-    def interrupted(tokenizer, rows):
-        calls.append(rows)
-        if len(calls) == 28:  # of them two are validation's: step 27 is in the second epoch
+    def interrupted(self, columns):
+        calls.append(columns)
+        if len(calls) == 28:  # two of them are validation's: step 27 is in the second epoch
             raise Stopped
-        return collate(tokenizer, rows)
+        return collate(self, columns)
 
-    monkeypatch.setattr(recipe, "collate", interrupted)
+    monkeypatch.setattr(recipe.TASK, "collate", interrupted)
     with pytest.raises(Stopped):
         run(tmp_path / "parts", folder, recipe=recipe)
-    monkeypatch.setattr(recipe, "collate", collate)
+    monkeypatch.setattr(recipe.TASK, "collate", collate)
     resumed = run(tmp_path / "parts", folder, recipe=recipe, resume=True)
     assert resumed["metrics"] == whole["metrics"]
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("parts", "whole"))
@@ -139,9 +132,9 @@ def test_a_bad_row_ends_a_run_with_its_own_error_and_nothing_is_left(tmp_path, r
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"dataset": "made"}, "dataset is made, and streaming true"),
-        ({"word_vectors": "word2vec"}, "word_vectors is word2vec, and streaming true"),
-        ({"validation_fraction": 0.1}, "validation_fraction is 0.1, and streaming true"),
+        ({"dataset": "made"}, "dataset is made and streaming is true"),
+        ({"word_vectors": "word2vec"}, "word_vectors is word2vec and streaming is true"),
+        ({"validation_fraction": 0.1}, "validation_fraction is 0.1 and streaming is true"),
     ],
 )
 def test_what_needs_all_rows_is_refused(tmp_path, options, says, recipe):
@@ -155,10 +148,10 @@ PEAK = """
 import re
 import sys
 
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.tasks import tag as ner
+from recipes import imdb, ner
+from rnnzoo.training.run import run
 
-{"imdb": imdb, "ner": ner}[sys.argv[1]].recipe(sys.argv[2:])
+run({"imdb": imdb, "ner": ner}[sys.argv[1]].TASK, sys.argv[2:])
 # Not ru_maxrss, which counts from the peak of the process that started this one; and without what is mapped of files:
 # how much of the libraries that is depends on what else the machine has read.
 status = dict(re.findall(r"(VmHWM|RssFile):\\s+(\\d+)", open("/proc/self/status").read()))
@@ -181,7 +174,8 @@ def test_memory_does_not_grow_with_the_data(tmp_path, recipe, sizes, batch_size)
         folder = write(
             tmp_path / f"times-{copies}", labels=NAMES if recipe == "imdb" else None, **splits | {"train": train}
         )
-        given = flags(tmp_path / f"out-{copies}", folder, num_train_epochs=1, batch_size=batch_size)
+        options = OPTIONS | {"num_train_epochs": 1, "batch_size": batch_size}
+        given = recipes.flags(tmp_path / f"out-{copies}", folder, **options)
         done = subprocess.run(
             [sys.executable, "-c", PEAK, recipe, *given],
             cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,

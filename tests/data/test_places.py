@@ -169,7 +169,7 @@ def test_the_hub_is_asked_once_for_files_of_a_revision(monkeypatch):
     columns = {"tokens": [["Bonn", "is"]] * 3, "ner_tags": [[1, 0]] * 3, "id": [1, 2, 3]}
 
     def load_dataset(hub_id, revision, streaming):
-        asked.append((hub_id, revision))
+        asked.append((hub_id, revision, streaming))
         features = Features(
             {"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names)), "id": Value("int64")}
         )
@@ -187,7 +187,7 @@ def test_the_hub_is_asked_once_for_files_of_a_revision(monkeypatch):
         for read in (sentences.load, sentences.stream):
             asked.clear()
             corpus = read("conll2003", dataset, seed=0)
-            assert asked == [(hub_id, revision)] * 2
+            assert asked == [(hub_id, revision), (hub_id, revision, read is sentences.stream)]
             assert (corpus.name, corpus.source, corpus.labels) == (name, f"Hub: {hub_id}", ["O", "B-LOC", "I-LOC"])
             train = list(corpus.read()) if corpus.read else list(corpus.splits["train"])
             assert (

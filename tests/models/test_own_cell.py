@@ -139,11 +139,12 @@ def test_a_weight_that_a_checkpoint_lacks_is_initialised_and_no_other(head, tmp_
 ELSEWHERE = """
 import sys
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 folder = sys.argv[1]
-model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-assert type(model).__module__.startswith("transformers_modules.")
+for auto in AutoModel, AutoModelForSequenceClassification:  # the head that was saved, and another
+    model = auto.from_pretrained(folder, trust_remote_code=True)
+    assert type(model).__module__.startswith("transformers_modules.")
 torch.save(model(torch.arange(3, 9)[None]).logits, folder + "/logits.pt")
 model.save_pretrained(folder + "/again")
 AutoModelForSequenceClassification.from_pretrained(folder + "/again", trust_remote_code=True)

@@ -1,6 +1,6 @@
-"""A Hub on loopback, as much of its API as huggingface_hub uses to share models; tests can make it fail.
+"""A Hub on loopback: the part of its API that huggingface_hub uses to share models; tests can make it fail.
 
-Repositories have real revisions: every commit is a sha with a tree of its own. What is served is held in memory.
+Repositories have real revisions: every commit is a sha with a tree of its own. Everything is held in memory.
 """
 
 import base64
@@ -18,18 +18,18 @@ from accelerate.utils import compare_versions
 
 WRITES, READS = "hf_of_you_that_may_write", "hf_of_you_that_only_reads"
 
-# What the Hub keeps out of git, by the ends of names; the client then uploads it on its own.
+# Suffixes of the files that the Hub keeps out of git: the client uploads those separately.
 LARGE = (".safetensors", ".bin", ".png")
 
 
 def sha256(data: bytes) -> str:
-    """The name of a content."""
+    """The name under which content is stored."""
     return hashlib.sha256(data).hexdigest()
 
 
 @dataclass
 class Repository:
-    """The trees of all commits, in their order, and the branches that point at them."""
+    """The trees of all commits, in order, and the branches that point at them."""
 
     owner: str
     private: bool
@@ -37,7 +37,7 @@ class Repository:
     branches: dict[str, str] = field(default_factory=dict)
 
     def commit(self, branch: str, tree: dict[str, bytes]) -> str:
-        """Adds a commit whose tree this is."""
+        """Adds a commit with this tree; returns its sha."""
         said = repr([len(self.commits), sorted((name, sha256(data)) for name, data in tree.items())])
         sha = hashlib.sha1(said.encode()).hexdigest()
         self.commits[sha], self.branches[branch] = tree, sha
@@ -45,13 +45,13 @@ class Repository:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """What the main branch holds, without what the Hub put there itself."""
+        """The files on the main branch, except for the one that the Hub itself puts there."""
         tree = self.commits[self.branches["main"]]
         return {name: data for name, data in tree.items() if name != ".gitattributes"}
 
 
 class Answer(Exception):
-    """A refusal: its status, and the words and the code that the client looks for."""
+    """A refusal: its status, and the message and code that the client looks for."""
 
     def __init__(self, status: int, message: str, code: str = "", **body):
         self.status, self.body = status, {"error": message, **body}
@@ -60,7 +60,7 @@ class Answer(Exception):
 
 validates_here = pytest.mark.skipif(
     compare_versions("huggingface_hub", "<", "2"),
-    reason="before huggingface_hub 2, ModelCard.validate() asks the real Hub, wherever the others are sent",
+    reason="before huggingface_hub 2, ModelCard.validate() calls the real Hub, whatever the endpoint",
 )
 
 ROUTES = []
@@ -68,7 +68,7 @@ PARTS = {"name": r"[^/]+/[^/]+", "rev": r"[^/]+", "content": r"[^/]+", "folder":
 
 
 def route(command: str, pattern: str):
-    """Makes a method of `Handler` the answer to such requests; what it returns is sent as JSON."""
+    """Makes a method of `Handler` answer such requests; its return value is sent as JSON."""
 
     def register(method):
         ROUTES.append((command, re.sub(r"\{(\w+)\}", lambda m: rf"(?P<{m[1]}>{PARTS[m[1]]})", pattern), method))
@@ -81,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request: finds the method that answers it."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # headers and body go together, and nobody waits for the other
+    wbufsize = -1  # headers and body are sent together, which is faster
 
     def answer(self):
         path, hub = unquote(urlsplit(self.path).path), self.server
@@ -110,7 +110,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send(status, json.dumps(body).encode(), {"Content-Type": "application/json", **(headers or {})})
 
     def send(self, status: int, body: bytes, headers: dict, cut: int | None = None):
-        """The response; with `cut`, the connection ends after so many bytes of it."""
+        """Sends the response; with `cut`, the connection breaks after that many bytes of the body."""
         self.send_response(status)
         for name, value in {"Content-Length": len(body), **headers}.items():
             self.send_header(name, str(value))
@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *args):
         pass
 
-    # ---- who asks, and for what ----
+    # ---- who makes the request, and for what ----
 
     def who(self) -> tuple[str | None, bool]:
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
@@ -133,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
     def repository(self, name: str, write: bool = False) -> Repository:
         found = self.server.repositories.get(name)
         if found is None or (found.private and found.owner != self.user):
-            # The Hub tells strangers no more than that.
+            # The Hub tells others no more than that.
             raise Answer(404 if self.user else 401, "Repository not found", "RepoNotFound")
         if write and not (self.may_write and found.owner == self.user):
             raise Answer(403, "You don't have the rights to write to this repository")
@@ -274,13 +274,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Hub(ThreadingHTTPServer):
-    """The server, running inside a `with`; what is in it, and what shall go wrong.
+    """The server, running inside a `with`: its repositories, and the failures that a test asks for.
 
     Attributes:
-        requests: all that were made: method, path, Range.
-        refusals: pattern of a path -> status and message that it is answered with.
-        cuts: name of a file -> after how many bytes its next downloads break off.
-        sizes: name of a file -> the size that is claimed for it.
+        requests: all requests so far, as method, path and Range.
+        refusals: pattern of a path -> status and message of the answer.
+        cuts: name of a file -> the numbers of bytes after which its next downloads break.
+        sizes: name of a file -> the size that is announced for it.
     """
 
     daemon_threads = True

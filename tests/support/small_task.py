@@ -1,6 +1,6 @@
 """A small tagging task for the training loop, and the runs of it that one process and several must agree on.
 
-Run as a script by a launcher, this file does those runs and saves their outcome: see test_distributed.py.
+Run by a launcher as `-m tests.support.small_task FOLDER`, it does those runs and saves their outcome.
 """
 
 import os

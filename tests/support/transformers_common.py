@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 
 ROOT = Path(__file__).parents[2]
-REPORT = Path(__file__).with_name("TRANSFORMERS.md")
+REPORT = ROOT / "tests" / "TRANSFORMERS.md"
 # A second run needs no network.
 CACHE = Path.home() / ".cache" / "rnnzoo"
 
@@ -56,13 +56,13 @@ PAIRS = (
 #: "case::test", where * stands for anything -> why it fails.
 EXPLAINED = {
     "*FullTest::test_load_with_mismatched_shapes": (
-        "gives ids alone; a model that reads letters refuses to go without them"
+        "gives ids alone; a model that reads characters refuses input without them"
     ),
     "*TokenizerTest::test_tokenize_special_tokens": (
         "expects a special token in a text to be one; it is read as what its author typed (`split_special_tokens`)"
     ),
     "TaggerTokenizerTest::test_batch_encode_dynamic_overflowing": (
-        "expects two axes of every input; `character_ids` have a third, the letters of a word"
+        "expects two axes of every input; `character_ids` have a third, the characters of a word"
     ),
 } | {f"TaggerTokenizerTest::test_{name}": ONE_TEXT for name in PAIRS.split()}
 
@@ -202,7 +202,7 @@ def report(found: list[Result]) -> str:
     return f"""# The zoo in transformers' own tests
 
 The tests that transformers shares among its models, configurations and tokenizers, on the classes of the zoo: on the
-heads of each family in its default configuration, and as "Full" in both directions, with attention pooling, letters
+heads of each family in its default configuration, and as "Full" in both directions, with attention pooling, characters
 and, for taggers, a CRF. Written by `make test-transformers`, which fails if a failure has no reason given here.
 
 {versions}, Python {platform.python_version()}.

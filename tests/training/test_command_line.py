@@ -55,8 +55,6 @@ def test_without_flags_options_have_their_defaults():
         ("mixed_precision", "bf16", "bf16"),
         ("mixed_precision", "no", "no"),  # the default, which YAML 1.1 reads as False
         ("output_dir", "7", "7"),
-        ("output_dir", "runs/elements", "runs/elements"),
-        ("output_dir", "runs/2026-11-23", "runs/2026-11-23"),
         ("output_dir", "2026-11-23", "2026-11-23"),
         ("output_dir", '"1e3"', "1e3"),
         ("model", "{hidden_size: 3, dropout: 1e-1}", {"hidden_size": 3, "dropout": 0.1}),

@@ -23,12 +23,13 @@ from recipes.ner import TASK as NER
 from recipes.report import runs as report
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.build import build
+from rnnzoo.training.options import incidental
 from rnnzoo.training.run import parse
-from tests.conftest import SMALL
+from tests.conftest import HEADS, SMALL
 from tests.support.checkpoints import Code
 from tests.support.hub import UPLOADS, connect, environment, files_of
 from tests.support.hub_server import READS, WRITES, Hub, validates_here
-from tests.support.recipes import answered_here, flags, run
+from tests.support.recipes import answered_here, run
 
 
 pytestmark = UPLOADS
@@ -132,25 +133,6 @@ def test_a_private_model_is_invisible_without_a_token(hub, tmp_path, reviews):
         HfApi(token=False).model_info("you/mine")
 
 
-def test_several_processes_push_once(tmp_path, reviews):
-    with Hub() as hub:
-        done = subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu"]
-            + ["--num_processes", "2", "--main_process_port", "0"]  # any that is free
-            + ["-m", "recipes.imdb", *flags(tmp_path / "two", reviews, **CLASSIFIER)]
-            + ["--push_to_hub"],
-            cwd=ROOT, env=environment(hub, tmp_path / "home", PYTHONPATH=str(ROOT), ACCELERATE_USE_CPU="true"),
-            capture_output=True, text=True,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    repository = hub.repositories["you/two"]
-    assert repository.files == files_of(tmp_path / "two") and len(repository.commits) == 2
-    assert json.loads(repository.files["results.json"])["world_size"] == 2
-    for route in ("/api/whoami-v2", "/api/repos/create", "/api/models/you/two/commit/main"):
-        assert [path for _, path, _ in hub.requests].count(route) == 1
-    assert done.stdout.count("pushed: ") == 1 and WRITES not in done.stdout + done.stderr
-
-
 # ---- what is refused before any training ----
 
 
@@ -241,6 +223,7 @@ def test_a_push_that_fails_loses_nothing(hub, tmp_path, reviews, route, status):
 def test_runs_pushed_to_different_places_are_seeds_of_one_model(published):
     _, folders, _ = published
     first = json.loads((folders["you/classifier"] / "results.json").read_text())
+    assert first["incidental_options"] == incidental(IMDB.Options)  # a reader of results.json needs no list of its own
     pushed = {"seed": 1, "push_to_hub": False, "hub_model_id": None, "hub_private": True}
     second = first | {"model": "classifier-1", "seed": 1, "config": first["config"] | pushed}
     (model,) = report.models([first | {"model": "classifier-0"}, second])
@@ -250,6 +233,9 @@ def test_runs_pushed_to_different_places_are_seeds_of_one_model(published):
 # ---- models and tokenizers push themselves ----
 
 
+@pytest.mark.parametrize(
+    "head", [head for head in HEADS if head.name == head.family], ids=lambda head: head.family + head.auto.__name__[4:]
+)
 def test_every_head_is_pulled_as_it_was_pushed(hub, head, tokenizer):
     model = head.model()
     model.push_to_hub("you/model")
