@@ -209,13 +209,16 @@ def trained(
     model = crf_tagger() if crf else Tagger(dropout)
     dtypes, drawn = set(), []
 
-    # A hook, because the copy that is trained where weights are sharded has it too.
-    def note(classifier, inputs, logits):
+    # Hooks, because the copy that is trained where weights are sharded has them too.
+    def note_dtype(classifier, inputs, logits):
         dtypes.add(logits.dtype)
-        if classifier.training:
-            drawn.append(torch.random.get_rng_state())
 
-    model.classifier.register_forward_hook(note)
+    def note_generator(embeddings, inputs):
+        if embeddings.training:
+            drawn.append(torch.random.get_rng_state())  # before dropout: how much it draws depends on the batch
+
+    model.classifier.register_forward_hook(note_dtype)
+    model.get_input_embeddings().register_forward_pre_hook(note_generator)
     progress = train(accelerator, model, task, options)
     history = [{key: value for key, value in epoch.items() if key != "train_seconds"} for epoch in progress.history]
     return SimpleNamespace(

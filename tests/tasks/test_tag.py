@@ -290,5 +290,7 @@ def test_every_configuration_makes_its_model(config, tmp_path):
     if options.model_name_or_path:
         options.model_name_or_path = str(small_bert.save(tmp_path / "bert", num_labels=5))
     texts = names.make_sentences()["train"]["tokens"]
-    tokenizer, model, _ = build(TASK, options, LABELS, texts)
+    tokenizer, model, _ = build(TASK, options, LABELS, texts, TASK.tokenizer_options(options, None))
     assert model.config.vocab_size == len(tokenizer) and model.config.num_labels == len(LABELS)
+    # The tokenizer gives characters exactly if the model reads them.
+    assert bool(getattr(tokenizer, "word_length", 0)) == bool(getattr(model.config, "character_size", 0))
