@@ -4,9 +4,11 @@ import re
 from collections import Counter
 
 import pytest
+import torch
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import loop
+from rnnzoo.training.resume import Progress
 from tests.support import small_task
 from tests.support.small_task import SIZES, STEPS_PER_EPOCH, SmallTask, Steep, gap, trained
 
@@ -35,10 +37,27 @@ def test_a_seed_decides_everything(tmp_path):
 
 def test_training_stops_without_improvement_and_keeps_the_best_epoch(tmp_path):
     best = trained(tmp_path / "best", SmallTask(scores=[0.5, 0.9]), num_train_epochs=2)
-    run = trained(tmp_path / "run", SmallTask(scores=[0.5, 0.9, 0.7, 0.9, 1.0]), num_train_epochs=5, patience=2)
-    assert [epoch["validation"]["score"] for epoch in run.history] == [0.5, 0.9, 0.7, 0.9]  # a tie is no improvement
+    run = trained(tmp_path / "run", SmallTask(scores=[0.5, 0.9, 0.7, 0.8, 1.0]), num_train_epochs=5, patience=2)
+    assert [epoch["validation"]["score"] for epoch in run.history] == [0.5, 0.9, 0.7, 0.8]
     assert run.best_epoch == 2
     assert gap(run, best) == 0
+
+
+def test_of_equal_scores_that_with_the_lower_loss_is_better():
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    progress = Progress({}, model, torch.optim.lr_scheduler.ConstantLR(optimizer))
+    best = []
+    for score, loss in ((0.9, 0.5), (0.9, 0.4), (0.9, 0.6), (0.8, 0.1), (0.9, 0.4)):
+        progress.end_epoch({"score": score, "loss": loss}, {}, "score")
+        best.append(progress.best_epoch)
+    assert best == [1, 2, 2, 2, 2]
+
+
+def test_a_run_may_select_its_epoch_by_the_loss(tmp_path):
+    run = trained(tmp_path, SmallTask(scores=[0.9, 0.1, 0.1]), metric_for_best_model="loss")
+    losses = [epoch["validation"]["loss"] for epoch in run.history]
+    assert run.best_epoch == losses.index(min(losses)) + 1 == 3
 
 
 def test_without_patience_every_epoch_is_trained(tmp_path):
