@@ -53,6 +53,23 @@ class Classify(TextTask):
         traits=("words read",),
     )
     Options = ClassifyOptions
+    defaults: ClassVar = {
+        "model": {
+            "model_type": "rnnzoo-lstm",
+            "embedding_size": 128,
+            "hidden_size": 64,
+            "bidirectional": True,
+            "pooling": "concat",
+            "embedding_dropout": 0.5,
+            "classifier_dropout": 0.5,
+        },
+        "tokenizer": {"vocab_size": 12_500},
+        "batch_size": 32,
+        "learning_rate": 2e-3,
+        "num_train_epochs": 20,
+        "patience": 3,
+        "adversarial_epsilon": 0.05,
+    }
     config_fields: ClassVar = {"problem_type": "single_label_classification"}
     parity_options: ClassVar = {"top_k": None}
     weights: Tensor | None = None  # of the classes, in the loss

@@ -47,6 +47,24 @@ class Tag(Task):
     column = "tokens"
     corpora = sentences
     train_tokenizer = staticmethod(rnnzoo.train_tagger_tokenizer)
+    defaults: ClassVar = {
+        "model": {
+            "model_type": "rnnzoo-lstm",
+            "embedding_size": 100,
+            "hidden_size": 100,
+            "bidirectional": True,
+            "embedding_dropout": 0.5,
+            "classifier_dropout": 0.5,
+            "character_size": 50,
+            "use_crf": True,
+        },
+        "tokenizer": {"vocab_size": 30_000},
+        "batch_size": 16,
+        "learning_rate": 2e-3,
+        "num_train_epochs": 20,
+        "patience": 3,
+        "adversarial_epsilon": 0.1,
+    }
     smallest_input: ClassVar = ["word"]
     parity_options: ClassVar = {"ignore_labels": []}
 

@@ -26,7 +26,14 @@ class Flag(NamedTuple):
     group: str
 
 
-def parse(options: type[T], argv: list[str] | None = None, *, about: str = "", more: Iterable[Flag] = ()) -> T:
+def parse(
+    options: type[T],
+    argv: list[str] | None = None,
+    *,
+    about: str = "",
+    more: Iterable[Flag] = (),
+    defaults: dict[str, Any] | None = None,
+) -> T:
     """Fill `options` from `--config FILE` and flags: `--seed 1`, and for a mapping `--model.hidden_size 128`.
 
     Values are read as YAML, so numbers, true, null and quoted strings mean the same in a file and in a flag.
@@ -34,6 +41,8 @@ def parse(options: type[T], argv: list[str] | None = None, *, about: str = "", m
     Args:
         about: what `--help` begins with.
         more: flags that `--help` lists besides the fields of `options`, such as those of a mapping.
+        defaults: values that take the place of the fields' own; fields of a mapping are merged, unless the
+            user names another model_type or a checkpoint.
 
     Raises:
         RecipeError: for a name that is no field (it names the nearest one), a value of the wrong type, a file that
@@ -49,7 +58,20 @@ def parse(options: type[T], argv: list[str] | None = None, *, about: str = "", m
     for source, given in ((config, _read(config) if config else {}), ("the command line", flags)):
         for key, value in given.items():
             _put(options, values, key, value, source, nested)
-    return options(**values)
+    return options(**_with_defaults(values, defaults or {}))
+
+
+def _with_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    if values.get("model_name_or_path"):
+        defaults = {name: value for name, value in defaults.items() if not isinstance(value, dict)}
+    if "model_type" not in values.get("model", {}):
+        # Single fields change the default model; another family is another model.
+        values = values | {
+            name: {**defaults[name], **values[name]}
+            for name in ("model", "tokenizer")
+            if name in values and name in defaults
+        }
+    return {**defaults, **values}
 
 
 def _help(options: type, about: str, more: Iterable[Flag]) -> None:

@@ -25,18 +25,25 @@ from rnnzoo.training.task import Task
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
 
 
+# Above this share of unknown tokens in validation, a run warns. On IMDB and CoNLL-2003 it is below 0.1.
+MOST_UNKNOWN = 0.3
+
+
 def main(task: type[Task]) -> None:
     """Runs a recipe with the flags of the command line; what its user can fix is said without a traceback."""
     command_line.main(lambda: run(task))
 
 
-def run(task: type[Task], argv: list[str] | None = None) -> dict[str, Any]:
+def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, Any] | None = None) -> dict[str, Any]:
     """Runs a recipe with flags as on the command line, and returns what is in its results.json.
+
+    Args:
+        defaults: options that take the place of the usual defaults.
 
     Raises:
         RecipeError: an option, the data, a checkpoint or the machine does not allow the run.
     """
-    options = parse(task, argv)
+    options = parse(task, argv, defaults)
     accelerator = start(options)
     vectors = read_vectors(options)
     with accelerator.main_process_first():
@@ -58,15 +65,17 @@ def run(task: type[Task], argv: list[str] | None = None) -> dict[str, Any]:
     for name, counts in job.remarks().items():
         if any(counts.values()):
             accelerator.print(f"{name.replace('_', ' ').capitalize()}: {counts}.")
+    for warning in unknown_words(job):
+        accelerator.print(warning)
     job.begin(options)
     job.seconds_before = start_vectors(model, tokenizer, job.rows["train"], vectors, options)
     return fit(accelerator, model, tokenizer, job, options, {"dataset": dataset, "notes": notes})
 
 
-def parse(task: type[Task], argv: list[str] | None = None) -> Options:
+def parse(task: type[Task], argv: list[str] | None = None, defaults: dict[str, Any] | None = None) -> Options:
     """The options of a recipe, all of them checked that can be before any data is read."""
     about = inspect.getdoc(sys.modules[task.__module__]) or ""
-    options = command_line.parse(task.Options, argv, about=about, more=build.flags(task))
+    options = command_line.parse(task.Options, argv, about=about, more=build.flags(task), defaults=defaults)
     if options.output_dir is None:
         options.output_dir = f"runs/{task.name}"
     if options.push_to_hub or options.hub_model_id:
@@ -92,6 +101,20 @@ def encode(task: Task, corpus: Corpus, texts: list | Survey) -> dict[str, Datase
     if corpus.read is not None:
         rows["train"] = Stream(corpus.read, texts.finish(), task.encode, column=task.column)
     return rows
+
+
+def unknown_words(task: Task) -> list[str]:
+    """A warning if the tokenizer does not know most words of the validation split."""
+    unknown, rows = task.tokenizer.unk_token_id, task.rows["validation"]["input_ids"]
+    total = sum(map(len, rows))
+    share = sum(row.count(unknown) for row in rows) / total if total and unknown is not None else 0.0
+    if share <= MOST_UNKNOWN:
+        return []
+    return [
+        f"Warning: {share:.0%} of the tokens of the validation split are unknown to the tokenizer. Its words come from "
+        "the training split (or a checkpoint) and are separated by spaces and punctuation: check that the languages "
+        "agree, and split texts of a script without spaces (Chinese, Japanese, Thai) into words before training."
+    ]
 
 
 def describe(task: Task) -> dict[str, Any]:

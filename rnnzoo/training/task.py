@@ -101,6 +101,9 @@ class Task:
     smallest_input: ClassVar[Any] = "word"
     config_fields: ClassVar[dict[str, Any]] = {}
 
+    #: Options of `rnnzoo train`, which needs no configuration file.
+    defaults: ClassVar[dict[str, Any]] = {}
+
     rows: dict[str, Dataset | Stream]
     seconds_before: float = 0.0
 

@@ -1,4 +1,4 @@
-"""What came of a classifier: scores by class, the majority baseline, every answer as a table, errors, class weights."""
+"""What a classifier's run writes: scores by class, the majority baseline, predictions, errors; and class weights."""
 
 import csv
 import json
