@@ -40,6 +40,7 @@ class ClassifyOptions(Options):
 class Classify(TextTask):
     """Text classification. A prediction is the list of the classes' probabilities."""
 
+    name = "classify"
     description = Description(
         pipeline="text-classification",
         auto_class="AutoModelForSequenceClassification",

@@ -27,6 +27,7 @@ NOWHERE = -1  # the position of a word that is truncated, or that a foreign toke
 class Tag(Task):
     """Named entity recognition, scored on words. A prediction is for each word a tag and its probability."""
 
+    name = "tag"
     kind = "token-classification"
     description = Description(
         pipeline="token-classification",

@@ -17,6 +17,7 @@ import pytest
 from recipes import demo, imdb, ner
 from recipes.baselines import tfidf
 from rnnzoo.data.synthetic.reviews import make_reviews
+from rnnzoo import cli
 from rnnzoo.training import parity
 from rnnzoo.training.run import run
 from tests.support import small_bert
@@ -49,6 +50,11 @@ def run_command(line: str) -> None:
             fresh_accelerator()
             synthetic = [] if "--dataset" in flags else ["--dataset", "made"]
             run(importlib.import_module(module).TASK, [*flags, *synthetic, *BRIEF])
+        case ["rnnzoo", "train", *flags]:
+            fresh_accelerator()
+            cli.main(["train", *flags, *BRIEF])
+        case ["rnnzoo", *arguments]:
+            cli.main(arguments)
         case ["python", "-m", "recipes.tfidf", *flags]:
             tfidf.recipe([*flags, "--dataset", "made"])
         case ["python", "-m", module, "runs/*"]:
@@ -67,10 +73,10 @@ def place(tmp_path, monkeypatch):
     for name in ("recipes", "model_cards", "rnnzoo"):
         (tmp_path / name).symlink_to(ROOT / name)
     small_bert.save(tmp_path / "any" / "checkpoint")
-    for folder in ("folder", "path/to/folder"):
-        (tmp_path / folder).mkdir(parents=True)
-        for split, rows in make_reviews().items():
-            rows.select(range(100)).to_json(tmp_path / folder / f"{split}.jsonl")
+    (tmp_path / "path" / "to" / "folder").mkdir(parents=True)
+    for split, rows in make_reviews().items():
+        rows.select(range(100)).to_json(tmp_path / "path" / "to" / "folder" / f"{split}.jsonl")
+    make_reviews()["train"].select(range(200)).to_csv(tmp_path / "reviews.csv")
     (tmp_path / "stars").mkdir()
     for split, rows in make_reviews().items():
         rows.select(range(60)).to_csv(tmp_path / "stars" / f"{split}.csv")
@@ -88,8 +94,9 @@ def test_the_readme_runs(place, monkeypatch):
             for line in block.splitlines():
                 run_command(line.removeprefix("$ "))
         elif language == "text":
-            said, found = ast.literal_eval(block), ast.literal_eval(printed)
-            assert found["label"] == said["label"] and found["score"] == pytest.approx(said["score"], abs=1e-5)
+            for said, found in zip(block.splitlines(), printed.splitlines(), strict=True):
+                said, found = ast.literal_eval(said), ast.literal_eval(found)
+                assert found["label"] == said["label"] and found["score"] == pytest.approx(said["score"], abs=1e-5)
         elif block.startswith('"""stars.py'):
             Path("stars.py").write_text(block)
             flags = shlex.split(re.search('accelerate launch stars.py (.*?)"""', block, re.DOTALL)[1])
