@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 # transformers reads these once, when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# For the processes that tests start: on two cores, beside another test, two threads of one wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_MODULES_CACHE"] = tempfile.mkdtemp(prefix="rnnzoo-tests-")
 atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=True)
 
