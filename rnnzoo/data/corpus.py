@@ -1,7 +1,7 @@
 """A corpus as recipes get it: checked examples in three splits, the training split in memory or read lazily."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -25,6 +25,9 @@ class Corpus:
     splits: `validation`, `test` and, unless it is read lazily, `train`.
     read: begins a pass over the training examples; None where `train` is in `splits`.
     banner: the warning that comes with synthetic data; None for real data.
+    scheme: how the tags of words are to be read. "IOB2": entities, in IOB2; "IO": entities whose tags have no prefix,
+        so that adjacent ones of one type are one; None: a class for each word (parts of speech), or no tags at all.
+    remarks: what the user should know of the data, a sentence each: what was inferred, left out or found twice.
     """
 
     name: str
@@ -33,6 +36,8 @@ class Corpus:
     splits: DatasetDict
     read: Pass | None = None
     banner: str | None = None
+    scheme: str | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 def check_fraction(fraction: float | None) -> None:

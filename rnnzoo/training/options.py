@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import RecipeError
 
 
@@ -34,7 +35,15 @@ class Options:
     """What every recipe can be told; a task may add fields, and a YAML file states only what differs."""
 
     output_dir: str | None = option(None, "folder for everything that is written (default: runs/TASK)", decides=False)
-    dataset: str = option("auto", "auto, made (synthetic data), a folder, or the id of a data set on the Hub")
+    dataset: str = option("auto", "auto, made (synthetic data), a folder, a file, or the id of a data set on the Hub")
+    text_column: str | None = option(None, "column of the texts (default: text, or another common name)")
+    label_column: str | None = option(None, "column of the labels (default: label, or another common name)")
+    tokens_column: str | None = option(None, "column of the lists of words (default: tokens or words)")
+    tags_column: str | None = option(
+        None, "column of the lists of tags, or of spans (default: ner_tags, or another common name)"
+    )
+    drop_incomplete: bool = option(False, "leave out rows without text or label, instead of refusing the data")
+    encoding: str | None = option(None, "of text files (default: UTF-8, or what a byte order mark says)")
     validation_fraction: float | None = option(
         None,
         "fraction of train and validation together to hold out for model selection (default: the data's own "
@@ -95,6 +104,7 @@ class Options:
     def __post_init__(self):
         """Refuses values out of range, whatever task they are for."""
         self._check_ranges()
+        _ = self.columns  # which refuses an unknown encoding
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):
@@ -132,6 +142,11 @@ class Options:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise RecipeError(f"{name} is {value}: it must lie between 0 and {most}.")
+
+    @property
+    def columns(self) -> Columns:
+        """What is said of the table that `dataset` names."""
+        return Columns.of(vars(self))
 
     @property
     def most_rows(self) -> int | None:
