@@ -42,12 +42,20 @@ class Columns:
                 "utf-16, cp1252 (Windows, Western Europe), cp1251 (Cyrillic), gb18030 or shift_jis."
             ) from error
 
+    def refuse_for_synthetic_data(self) -> None:
+        """Refuses all of them, with a `DataError`."""
+        if self != Columns():
+            raise DataError(
+                "Synthetic data (--dataset made) has columns of its own, and no row of it is incomplete: leave out "
+                "the options about columns, incomplete rows and the encoding."
+            )
+
 
 class Role(NamedTuple):
     """What a column is for.
 
     name: what tasks and errors call it.
-    option: the field of `Columns` that names its column.
+    option: the field of `Columns` that names its column; "": the column may be missing.
     common: names that say it, in lower case; a column with the first one is taken before all others.
     reads: how a field of a CSV file is read, "text", "label" or "list".
     """
@@ -77,11 +85,34 @@ TOKENS = Role("tokens", "tokens_column", ("tokens", "words"), "list")
 TAGS = Role("ner_tags", "tags_column", ("ner_tags", "tags", "ner", "labels", "pos_tags", "pos", "upos"), "list")
 # Where annotation tools write the spans of a text: as `entities`, as `spans` (Prodigy, spaCy), as `label` (doccano).
 SPANS = Role("entities", "tags_column", ("entities", "spans", "label"), "list")
+ANSWER = Role("answer", "", ("answer",), "text")  # what Prodigy's annotators decided
 
 # The alternatives that a task can read, the preferred one first.
 Layouts = Sequence[tuple[Role, ...]]
-# The columns of a table, by role, from the names of all of them; raises a `DataError` that says what is missing.
+# From the names of all columns of a table those that are read, by role; raises `NoColumn`.
 Find = Callable[[Sequence[str]], dict[Role, str]]
+
+_OPTIONS = ("text_column", "label_column", "tokens_column", "tags_column")
+
+
+class NoColumn(ValueError):
+    """A table lacks a column that a task needs: the rest of a sentence that begins "In the train split (...), "."""
+
+
+def check(chosen: Columns, layouts: Layouts) -> None:
+    """Refuses columns that a task does not read, or not together.
+
+    Raises:
+        DataError: there is one.
+    """
+    options = [{role.option for role in layout if role.option} for layout in layouts]
+    named = {option for option in _OPTIONS if getattr(chosen, option) is not None}
+    if not any(named <= read for read in options):
+        alternatives = " or ".join(dict.fromkeys(" and ".join(sorted(read)) for read in options))
+        raise DataError(
+            f"{' and '.join(sorted(named))} cannot be given here: this task reads {alternatives}. Leave the others "
+            "out."
+        )
 
 
 def find(names: Sequence[str], layouts: Layouts, chosen: Columns) -> dict[Role, str]:
@@ -91,62 +122,47 @@ def find(names: Sequence[str], layouts: Layouts, chosen: Columns) -> dict[Role, 
     one that is common, else by any other, if there is only one of those.
 
     Raises:
-        DataError: there is no layout whose columns are there, or a name stands for two columns.
+        NoColumn: there is no layout whose columns are there, or a name stands for two columns.
     """
-    options = {role.option for layout in layouts for role in layout}
-    named = {option for option in ("text_column", "label_column", "tokens_column", "tags_column") if _of(chosen, option)}
-    if strange := sorted(named - options):
-        raise DataError(
-            f"{strange[0]} is {_of(chosen, strange[0])!r}, but this task does not read such a column, only: "
-            f"{', '.join(sorted(options))}. Leave it out."
-        )
-    open_to = [layout for layout in layouts if named <= {role.option for role in layout}]
-    if not open_to:
-        raise DataError(f"{' and '.join(sorted(named))} exclude each other here: leave one of them out.")
     faults = []
-    for layout in open_to:
-        try:
-            found = {role: _column(role, names, chosen) for role in layout}
-        except DataError as error:
-            faults.append(error)
-            continue
-        if twice := next((name for name in found.values() if names.count(name) > 1), None):
-            raise DataError(f"the column {twice!r} occurs twice ({shown(names)}). Rename one of them.")
-        return found
+    for layout in layouts:
+        named = {option for option in _OPTIONS if getattr(chosen, option) is not None}
+        if named <= {role.option for role in layout}:
+            try:
+                needed = [role for role in layout if role.option or role.common[0] in names]
+                return {role: _column(role, names, chosen) for role in needed}
+            except NoColumn as error:
+                faults.append(error)
     raise faults[0]
 
 
-def _of(chosen: Columns, option: str) -> str | None:
-    return getattr(chosen, option)
-
-
 def _column(role: Role, names: Sequence[str], chosen: Columns) -> str:
-    if (name := _of(chosen, role.option)) is not None:
-        if name in names:
-            return name
+    name = getattr(chosen, role.option, None)
+    if name is not None and name not in names:
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        raise DataError(
-            f"there is no column {name!r}, only: {shown(names)}. Correct --{role.option}"
-            f"{f', perhaps to {near[0]!r}' if near else ''}."
+        hint = f", perhaps to {near[0]!r}" if near else ""
+        raise NoColumn(f"there is no column {name!r}, only: {shown(names)}. Correct --{role.option}{hint}.")
+    candidates = [name] if name is not None else []
+    for common in (role.common[:1], role.common[1:]):
+        candidates = candidates or [name for name in names if name.lower() in common]
+    if not candidates:
+        raise NoColumn(
+            f"there is no column {role.common[0]!r}, only: {shown(names)}. Name the one that it is with "
+            f"--{role.option}; a text file needs the names of its columns in its first line."
         )
-    for usual in (role.common[:1], role.common[1:]):
-        found = [name for name in names if name.lower() in usual]
-        if len(set(found)) > 1:
-            raise DataError(
-                f"several columns may be the {role.name} ({shown(found)}). Choose one with --{role.option}."
-            )
-        if found:
-            return found[0]
-    raise DataError(
-        f"there is no column {role.common[0]!r}, only: {shown(names)}. Name the one that is read as {role.name} with "
-        f"--{role.option}, or put the names of the columns into the first line if they are missing."
-    )
+    if len(set(candidates)) > 1:
+        raise NoColumn(
+            f"several columns may be the {role.name}: {shown(candidates)}. Choose one of them with --{role.option}."
+        )
+    if names.count(candidates[0]) > 1:
+        raise NoColumn(f"the column {candidates[0]!r} occurs twice ({shown(names)}). Rename one of the two.")
+    return candidates[0]
 
 
 def inferred(found: Mapping[Role, str], chosen: Columns) -> Iterator[tuple[Role, str]]:
     """The columns that were found by a name other than the first common one."""
     for role, name in found.items():
-        if _of(chosen, role.option) is None and name != role.common[0]:
+        if getattr(chosen, role.option, None) is None and name != role.common[0]:
             yield role, name
 
 
