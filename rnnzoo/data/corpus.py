@@ -1,11 +1,13 @@
 """A corpus as recipes get it: checked examples in three splits, the training split in memory or read lazily."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
+from rnnzoo.data.division import draw
 from rnnzoo.data.errors import DataError, brief
 
 
@@ -25,6 +27,9 @@ class Corpus:
     splits: `validation`, `test` and, unless it is read lazily, `train`.
     read: begins a pass over the training examples; None where `train` is in `splits`.
     banner: the warning that comes with synthetic data; None for real data.
+    scheme: how the tags of words are to be read. "IOB2": entities, in IOB2; "IO": entities whose tags have no prefix,
+        so that adjacent ones of one type are one; None: a class for each word (parts of speech), or no tags at all.
+    remarks: what the user should know of the data, a sentence each: what was inferred, left out or found twice.
     """
 
     name: str
@@ -33,6 +38,8 @@ class Corpus:
     splits: DatasetDict
     read: Pass | None = None
     banner: str | None = None
+    scheme: str | None = None
+    remarks: list[str] = field(default_factory=list)
 
 
 def check_fraction(fraction: float | None) -> None:
@@ -41,13 +48,35 @@ def check_fraction(fraction: float | None) -> None:
         raise DataError(f"validation_fraction is {fraction}: it must lie between 0 and 1, such as 0.2.")
 
 
+class Overlap:
+    """Counts the examples of test whose text also stands in train; holds no more than a hash of each text of test."""
+
+    def __init__(self, test: Iterable[str]):
+        self.test, self.found = Counter(map(hash, test)), set()
+
+    def see(self, train: str) -> None:
+        """A text of train."""
+        if (seen := hash(train)) in self.test:
+            self.found.add(seen)
+
+    def remarks(self) -> list[str]:
+        """The count, if there is any."""
+        count = sum(self.test[seen] for seen in self.found)
+        if not count:
+            return []
+        return [
+            f"Warning: {count} of {self.test.total()} texts of test also stand in train, so that the score on test is "
+            "partly one of memory."
+        ]
+
+
 def with_validation(
     splits: dict[str, Dataset], fraction: float | None, *, seed: int, stratify_by: str | None = None
 ) -> DatasetDict:
     """The three splits: with their own validation split, or with a fifth of train drawn by `seed`.
 
     With `fraction`, that share of train and validation together is drawn, whether or not there was a validation split;
-    with `stratify_by`, the same share of every class of that column.
+    with `stratify_by`, the same share of every class of that column, as far as a class has the rows.
 
     Raises:
         DataError: there are too few rows.
@@ -56,11 +85,16 @@ def with_validation(
         rows = concatenate_datasets([splits[split] for split in ("train", "validation") if split in splits])
         fraction = fraction or 0.2
         try:
-            drawn = rows.train_test_split(test_size=fraction, stratify_by_column=stratify_by, seed=seed)
-        except ValueError as error:
-            raise DataError(
-                f"No validation split can be drawn from the {len(rows)} rows of train, {fraction:g} of "
-                f"{'every class' if stratify_by else 'all'} ({brief(error)}). Add a validation split, or more rows."
-            ) from error
-        splits = {**splits, "train": drawn["train"], "validation": drawn["test"]}
+            train, validation = rows.train_test_split(
+                test_size=fraction, stratify_by_column=stratify_by, seed=seed
+            ).values()
+        except ValueError as error:  # datasets wants two rows of every class, and as many rows as classes
+            train, validation = draw(rows, rows[stratify_by][:], fraction, seed) if stratify_by else (rows, [])
+            if not (len(train) and len(validation)):
+                raise DataError(
+                    f"No validation split can be drawn from the {len(rows)} rows of train, {fraction:g} of "
+                    f"{'every class' if stratify_by else 'all'} ({brief(error)}). Add a validation split, or more "
+                    "rows."
+                ) from error
+        splits = {**splits, "train": train, "validation": validation}
     return DatasetDict({split: splits[split] for split in SPLITS})

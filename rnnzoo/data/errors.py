@@ -9,6 +9,14 @@ class DataError(RecipeError):
     """The data cannot be used as it is."""
 
 
+class BadRow(ValueError):
+    """A row that cannot be used, though others can: the rest of a sentence that begins "Row 7 of the train split"."""
+
+
+class Incomplete(ValueError):
+    """A row that lacks something, which is the argument: "text", say."""
+
+
 def brief(error: Exception) -> str:
     """A library's error in one line, to be quoted in a message of ours."""
     text = " ".join(str(error).split())

@@ -1,24 +1,27 @@
-"""Where rows come from: $RNNZOO_DATA, a folder or the Hub, and the splits that are there."""
+"""Where rows come from: $RNNZOO_DATA, a folder, a file or the Hub, and the splits that are there."""
 
 import csv
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
 import pyarrow
-from datasets import Features
+from datasets import ClassLabel
 from huggingface_hub import HfApi
 
 from rnnzoo.data.catalog import KNOWN
+from rnnzoo.data.columns import Columns, Find, Layouts, NoColumn, Role, check, find, inferred, shown
 from rnnzoo.data.corpus import SPLITS, Pass, Row
-from rnnzoo.data.errors import DataError, brief
-from rnnzoo.data.formats import READERS, BadRow, Layouts, features_of, first_layout
+from rnnzoo.data.errors import BadRow, DataError, brief
+from rnnzoo.data.formats import READERS, Table, arrow_rows
 
 
 _PROBE_SECONDS = 3.0
@@ -31,11 +34,11 @@ _UNREADABLE = (
 
 
 class Place(NamedTuple):
-    """Where a data set is, a folder or an id on the Hub (with a revision), and what `results.json` calls it."""
+    """Where a data set is, a path or an id on the Hub (with a revision), and what `results.json` calls it."""
 
     name: str
     source: str
-    folder: Path | None
+    path: Path | None
     hub_id: str | None
     revision: str | None = None
 
@@ -44,8 +47,8 @@ class Layout(NamedTuple):
     """What a task can read.
 
     suffixes: of the files of its splits, keys of `formats.READERS`; "" where a split may be a folder like aclImdb's.
-    columns: the alternatives for the columns of a row.
-    described: the end of an error, which says what a folder should hold.
+    columns: the alternatives for the columns of a table.
+    described: the end of an error, which says what a data set is.
     """
 
     suffixes: tuple[str, ...]
@@ -57,13 +60,13 @@ class Layout(NamedTuple):
 class Split:
     """A split as it is written, not checked yet.
 
-    read: begins a pass over its rows.
-    features: the types of its columns, and the names of classes, where its format stores them.
+    read: begins a pass over its rows, by role.
+    features: the types of its columns, by role, where its format stores them.
     where: what errors call it.
     """
 
     read: Pass
-    features: Features | None
+    features: dict[Role, Any]
     where: str
 
     def numbered(self) -> Iterator[tuple[int, Row]]:
@@ -94,7 +97,7 @@ def place(dataset: str, default: str) -> Place:
     """What `--dataset` means, for a recipe whose data set is `default`.
 
     "auto" is `default`. That, and any name of the catalog, is `$RNNZOO_DATA/<name>` where that variable is set, else
-    the Hub's copy; anything else is a folder or an id on the Hub. (A folder whose name is in the catalog: "./imdb".)
+    the Hub's copy; anything else is a path or an id on the Hub. (A folder whose name is in the catalog: "./imdb".)
 
     Raises:
         DataError: `RNNZOO_DATA` is set, but lacks the folder.
@@ -105,8 +108,10 @@ def place(dataset: str, default: str) -> Place:
     if known := KNOWN.get(name):
         return Place(name, f"Hub: {known.hub}", None, known.hub, known.revision)
     if os.path.exists(name) or not _may_be_hub_id(name):
-        folder = Path(name).expanduser()
-        return Place(folder.resolve().name, f"folder {folder.resolve().name}", folder, None)
+        path = Path(name).expanduser()
+        what = "file" if path.is_file() else "folder"
+        found = path.resolve()
+        return Place(found.stem if path.is_file() else found.name, f"{what} {found.name}", path, None)
     return Place(name, f"Hub: {name}", None, name)
 
 
@@ -145,74 +150,173 @@ def rnnzoo_data(name: str) -> Path | None:
     return folder
 
 
-def splits_at(there: Place, layout: Layout, *, lazy: bool = False) -> tuple[dict[str, Split], tuple[str, ...] | None]:
-    """The splits of a data set, and the class names of its `labels.json`, if it has one; no row is read yet.
+class Found(NamedTuple):
+    """The splits of a data set, unread, and what is known of them.
+
+    splits: train and test, and perhaps validation; or train alone, if the data set is one table.
+    listed: the class names of its `labels.json`, if it has one.
+    remarks: which columns were chosen, and the like.
+    """
+
+    splits: dict[str, Split]
+    listed: tuple[str, ...] | None
+    remarks: list[str]
+
+
+def splits_at(there: Place, layout: Layout, columns: Columns, *, lazy: bool = False) -> Found:
+    """What is found at a place; of its rows no more is read than shows which columns there are.
 
     `lazy` decides how the Hub is read: downloaded whole, or streamed. Files are read row by row in any case.
 
     Raises:
-        DataError: there is no such data set, it lacks train or test, or a file is damaged.
+        DataError: there is no such data set, it lacks train, test or a column, or a file is damaged.
     """
-    if there.folder is not None:
-        files, listed = _split_files(there.folder, layout), _listed_names(there.folder)
-        found = {
-            split: (partial(READERS[path.suffix[1:]], path, layout.columns), features_of(path))
-            for split, path in files.items()
+    check(columns, layout.columns)
+    find_columns = partial(find, layouts=layout.columns, chosen=columns)
+    if there.path is not None:
+        files, listed = _split_files(there.path, layout), _listed_names(there.path)
+        opened = {
+            split: [partial(READERS[path.suffix[1:].lower()], path, find_columns, columns.encoding) for path in paths]
+            for split, paths in files.items()
         }
     else:
         listed, held = None, read_hub(there.hub_id, there.revision, streaming=lazy)
-        found = {
-            split: (partial(_hub_rows, held[split], layout.columns), held[split].features)
-            for split in SPLITS
-            if split in held
-        }
-    for split in ("train", "test"):
-        if split not in found:
-            raise DataError(
-                f"The data set ({there.source}) has no {split} split, only: {', '.join(found)}. A recipe trains on "
-                "train and is measured on test: rename or divide the splits so that both are there."
-            )
-    splits = {
-        split: Split(read, features, f"the {split} split ({there.source})")
-        for split, (read, features) in found.items()
-    }
-    return splits, listed
-
-
-# ---- folders ----
-
-
-def _split_files(folder: Path, layout: Layout) -> dict[str, Path]:
-    """The file of every split that a folder has; the folder of a split, where it is like aclImdb."""
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "not there"
+        opened = {split: [partial(_hub_table, held[split], find_columns)] for split in SPLITS if split in held}
+    if "train" not in opened or ("test" not in opened and set(opened) != {"train"}):
         raise DataError(
-            f"--dataset {str(folder)!r} must be a folder (or a Hub id), but it is {what}. {layout.described}"
+            f"The data set ({there.source}) has no {'test' if 'train' in opened else 'train'} split, only: "
+            f"{', '.join(opened)}. A recipe trains on train and is measured on test: rename the splits so that both "
+            "are there, or write all rows into one file, which is then divided."
         )
-    if "" in layout.suffixes and (folder / "train" / "pos").is_dir():
-        return {split: folder / split for split in SPLITS if (folder / split).is_dir()}
+    tables, splits = {}, {}
+    for split, parts in opened.items():
+        one_file = there.path is not None and there.path.is_file()
+        where = f"the {there.source}" if one_file else f"the {split} split ({there.source})"
+        tables[split] = [_opened(part, where) for part in parts]
+        splits[split] = _split(tables[split], where)
+    return Found(splits, listed, list(_remarks(tables, columns)))
+
+
+def _opened(open_table: Callable[[], Table], where: str) -> Table:
+    try:
+        return open_table()
+    except NoColumn as error:
+        raise DataError(f"In {where}, {error}") from error
+    except BadRow as error:
+        raise DataError(f"The beginning of {where} {error}") from error
+    except DataError:
+        raise
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{where[0].upper()}{where[1:]} cannot be read ({brief(error)}). The file may be damaged, truncated, or "
+            "of another format than its name says."
+        ) from error
+
+
+def _split(tables: list[Table], where: str) -> Split:
+    """The tables of a split, one after the other."""
+    names = [{role: _names(feature) for role, feature in table.features.items()} for table in tables]
+    if any(other != names[0] for other in names):
+        raise DataError(
+            f"The files of {where} name their classes differently. A number must mean the same class everywhere: "
+            "write them with one ClassLabel."
+        )
+    return Split(lambda: chain.from_iterable(table.read() for table in tables), tables[0].features, where)
+
+
+def _names(feature: Any) -> list[str] | None:
+    feature = getattr(feature, "feature", feature)  # of a list
+    return feature.names if isinstance(feature, ClassLabel) else None
+
+
+def _remarks(tables: dict[str, list[Table]], columns: Columns) -> Iterator[str]:
+    """What was inferred from the names of the columns.
+
+    Raises:
+        DataError: not the same in all tables.
+    """
+    train = tables["train"][0]
+    guessed = dict(inferred(train.columns, columns))
+    for split, parts in tables.items():
+        for table in parts:
+            for role, name in inferred(table.columns, columns):
+                if guessed.get(role) != name:
+                    ours = train.columns.get(role)
+                    raise DataError(
+                        f"The column that may be the {role.name} is {name!r} in {split}"
+                        f"{f', but {ours!r} in train' if ours else ', and train has none'}. Give it the same name in "
+                        f"all files, or name it with --{role.option}."
+                    )
+    if guessed:
+        yield f"Columns: {', '.join(f'{name} is read as {role.name}' for role, name in guessed.items())}."
+    read = set(train.columns.values())
+    if unread := [name for name in train.names if name not in read]:
+        yield f"Columns that are not read: {shown(unread)}."
+    yield from dict.fromkeys(table.remark for parts in tables.values() for table in parts if table.remark)
+
+
+# ---- folders and files ----
+
+# The files of a split that is written in several: train_1.csv, train-00000-of-00003.parquet.
+_SHARD = re.compile(r"(?:[-_.]?(\d+)(?:-of-(\d+))?)?")
+
+
+def _split_files(path: Path, layout: Layout) -> dict[str, list[Path]]:
+    """The files of every split of a folder, or the folder of a split, where it is like aclImdb; a file is train."""
+    if path.is_file():
+        if path.suffix[1:].lower() not in filter(None, layout.suffixes):
+            raise DataError(f"The file {path.name!r} is of no format that is read here. {layout.described}")
+        return {"train": [path]}
+    if not path.is_dir():
+        raise DataError(
+            f"--dataset {str(path)!r} must be a folder, a file or a Hub id, but it is not there. {layout.described}"
+        )
+    if "" in layout.suffixes and (path / "train" / "pos").is_dir():
+        return {split: [path / split] for split in SPLITS if (path / split).is_dir()}
     files = {}
     for split, names in _FILE_NAMES.items():
-        allowed = [f"{name}.{suffix}" for name in names for suffix in layout.suffixes if suffix]
-        found = [path for file in allowed if (path := folder / file).is_file()]
-        if len(found) > 1:
-            raise DataError(
-                f"The folder {folder.name!r} holds the {split} split more than once: "
-                f"{', '.join(file.name for file in found)}. Leave one of them there."
-            )
+        found = [
+            (name, file.suffix, shard, file)
+            for name in names
+            for file in path.iterdir()
+            if file.suffix[1:].lower() in filter(None, layout.suffixes)
+            and file.is_file()
+            and file.stem.lower().startswith(name)
+            and (shard := _SHARD.fullmatch(file.stem[len(name) :]))
+        ]
         if found:
-            files[split] = found[0]
+            files[split] = _one_split(found, split, path)
     if not files:
-        held = sorted(path.name for path in folder.iterdir())
-        shown = ", ".join(held[:8]) + (", ..." if len(held) > 8 else "") if held else "nothing"
+        held = shown(sorted(file.name for file in path.iterdir())) or "nothing"
+        raise DataError(f"The folder {path.name!r} holds no data set that can be read, but {held}. {layout.described}")
+    return files
+
+
+def _one_split(found: list[tuple[str, str, re.Match, Path]], split: str, folder: Path) -> list[Path]:
+    """The files of a split in order, all of them of one kind.
+
+    Raises:
+        DataError: they are several splits, or some of the shards are missing.
+    """
+    numbered = sorted((int(shard[1] or -1), int(shard[2] or 0), file) for _, _, shard, file in found)
+    numbers, totals, files = ([each[i] for each in numbered] for i in range(3))
+    listed = shown([file.name for file in files])
+    one_kind = len({(name, suffix) for name, suffix, _, _ in found}) == len(set(totals)) == 1
+    if not one_kind or len(set(numbers)) < len(numbers) or (len(files) > 1 and -1 in numbers):
         raise DataError(
-            f"The folder {folder.name!r} holds no data set that can be read, but {shown}. {layout.described}"
+            f"The folder {folder.name!r} holds the {split} split more than once: {listed}. Leave one of them there."
+        )
+    if totals[0] and numbers not in ([*range(totals[0])], [*range(1, totals[0] + 1)]):
+        raise DataError(
+            f"The folder {folder.name!r} holds {len(files)} of the {totals[0]} files of the {split} split: {listed}. "
+            "Add those that are missing."
         )
     return files
 
 
 def _listed_names(folder: Path) -> tuple[str, ...] | None:
-    """The class names in the folder's labels.json, if it has one."""
+    """The class names in the labels.json of a folder, or beside a file, if there is one."""
+    folder = folder.parent if folder.is_file() else folder
     path = folder / "labels.json"
     if not path.is_file():
         return None
@@ -253,15 +357,28 @@ def read_hub(hub_id: str, revision: str | None = None, streaming: bool = False) 
         ) from error
 
 
-def _hub_rows(split: datasets.Dataset | datasets.IterableDataset, layouts: Layouts) -> Iterator[Row]:
-    if split.column_names:
-        split = split.select_columns(first_layout(split.column_names, layouts))
-    for table in split.with_format("arrow").iter(1000):
-        yield from table.to_pylist()
+def _hub_table(split: datasets.Dataset | datasets.IterableDataset, find_columns: Find) -> Table:
+    """A split on the Hub.
+
+    Raises:
+        NoColumn: as `columns.find` does.
+    """
+    # A stream may not know its columns before it is read.
+    names = split.column_names or list(next(iter(split), {}))
+    columns = find_columns(names)
+    features = {role: split.features[name] for role, name in columns.items()} if split.features else {}
+
+    def read() -> Iterator[Row]:
+        for table in split.select_columns(list(columns.values())).with_format("arrow").iter(1000):
+            yield from arrow_rows(table, columns)
+
+    return Table(names, columns, read, features)
 
 
 def _may_be_hub_id(dataset: str) -> bool:
     """Whether what is not a path here may be an id on the Hub."""
+    if Path(dataset).suffix[1:].lower() in filter(None, READERS):
+        return False
     return not dataset.startswith((".", "~", "/")) and "\\" not in dataset and dataset.count("/") <= 1
 
 

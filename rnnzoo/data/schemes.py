@@ -1,4 +1,4 @@
-"""Tag schemes of named entities, IOB1, IOB2 and IOBES: decoded, encoded and detected.
+"""Tag schemes of named entities, IOB1, IOB2, IOBES and BILUO: decoded, encoded and detected.
 
 In every scheme O tags a word outside all entities, and other tags end in the type of the entity. "Bonn" alone, "New
 York", and two adjacent entities of one type, in each scheme:
@@ -6,6 +6,7 @@ York", and two adjacent entities of one type, in each scheme:
     IOB2    B-LOC    B-LOC I-LOC    B-LOC B-LOC    B- begins an entity.
     IOB1    I-LOC    I-LOC I-LOC    I-LOC B-LOC    B- begins one only where I- would continue the previous one.
     IOBES   S-LOC    B-LOC E-LOC    S-LOC S-LOC    E- ends an entity of several words, S- is one of a single word.
+    BILUO   U-LOC    B-LOC L-LOC    U-LOC U-LOC    The same with L- (last) for E-, and U- (unit) for S-.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from rnnzoo.data.errors import DataError
 
 
-SCHEMES = ("IOB2", "IOB1", "IOBES")
+SCHEMES = ("IOB2", "IOB1", "IOBES", "BILUO")
+OUTSIDE = "O"
 
 Entity = tuple[str, int, int]  # its type, its first word, the word after its last
 
@@ -28,7 +30,8 @@ def entities(tags: Sequence[str], scheme: str = "IOB2", where: str = "the senten
     # In each scheme there is exactly one encoding of a sentence's entities: any other tag is wrong.
     for word, (tag, right) in enumerate(zip(tags, _write(found, len(tags), scheme), strict=True)):
         if tag != right:
-            fault = f"where {scheme} has {right!r}" if _is_tag(tag) else "which is not a tag (O, B-LOC, I-LOC, ...)"
+            known = tag == OUTSIDE or has_prefix(tag)
+            fault = f"where {scheme} has {right!r}" if known else "which is not a tag (O, B-LOC, I-LOC, ...)"
             raise DataError(
                 f"Word {word} of {where} (both counted from 0) has the tag {tag!r}, {fault}. Correct it, and write "
                 f"all tags of the data set in one scheme, which may be {', '.join(SCHEMES)}."
@@ -61,12 +64,13 @@ def guess(sentences: Iterable[Sequence[str]]) -> str:
 
 def labels(types: Iterable[str]) -> list[str]:
     """The labels of a tagger in IOB2: O, then B- and I- of every type, in alphabetical order."""
-    return ["O", *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in "BI")]
+    return [OUTSIDE, *(f"{prefix}-{kind}" for kind in sorted(set(types)) for prefix in "BI")]
 
 
-def _is_tag(tag: str) -> bool:
-    prefix, dash, kind = tag.partition("-")
-    return tag == "O" or (prefix in ("B", "I", "E", "S") and bool(kind))
+def has_prefix(tag: str) -> bool:
+    """Whether a string is a tag of some scheme, other than O."""
+    prefix, _, kind = tag.partition("-")
+    return prefix in ("B", "I", "E", "S", "L", "U") and bool(kind)
 
 
 def _read(tags: Sequence[str]) -> list[Entity]:
@@ -74,11 +78,11 @@ def _read(tags: Sequence[str]) -> list[Entity]:
     found: list[Entity] = []
     open_type = None  # of the entity that the next word may continue
     for word, tag in enumerate(tags):
-        if tag == "O" or not _is_tag(tag):
+        if not has_prefix(tag):
             open_type = None
             continue
         prefix, _, kind = tag.partition("-")
-        if prefix in "IE" and kind == open_type:
+        if prefix in "IEL" and kind == open_type:
             found[-1] = (kind, found[-1][1], word + 1)
         else:
             found.append((kind, word, word + 1))
@@ -86,15 +90,19 @@ def _read(tags: Sequence[str]) -> list[Entity]:
     return found
 
 
+_ENDS = {"IOBES": ("E", "S"), "BILUO": ("L", "U")}  # prefixes of a last word, and of a single one
+
+
 def _write(found: Sequence[Entity], length: int, scheme: str) -> list[str]:
-    tags = ["O"] * length
+    tags = [OUTSIDE] * length
     before = None  # type and end of the previous entity
     for kind, start, end in found:
         first, last = "B", "I"
         if scheme == "IOB1" and before != (kind, start):
             first = "I"
-        elif scheme == "IOBES":
-            first, last = ("S", "S") if end == start + 1 else ("B", "E")
+        elif scheme in _ENDS:
+            last, single = _ENDS[scheme]
+            first, last = (single, single) if end == start + 1 else ("B", last)
         tags[start:end] = [f"I-{kind}"] * (end - start)
         tags[end - 1] = f"{last}-{kind}"
         tags[start] = f"{first}-{kind}"

@@ -7,44 +7,57 @@ from typing import Any
 
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-from rnnzoo.data import schemes
-from rnnzoo.data.corpus import Corpus, Pass, Row, check_fraction, with_validation
-from rnnzoo.data.errors import DataError
-from rnnzoo.data.places import Layout, Split, place, splits_at
+from rnnzoo.data import division, schemes
+from rnnzoo.data.checked import Checked
+from rnnzoo.data.columns import ANSWER, SPANS, TAGS, TEXT, TOKENS, Columns, shown
+from rnnzoo.data.corpus import Corpus, Overlap, Pass, Row, check_fraction, with_validation
+from rnnzoo.data.errors import BadRow, DataError, Incomplete
+from rnnzoo.data.places import Found, Layout, Place, Split, place, splits_at
+from rnnzoo.data.schemes import OUTSIDE
 from rnnzoo.data.spans import words_and_tags
 from rnnzoo.data.streams import set_apart
 
 
-# Where annotation tools write the spans of a text: as `entities`, as `spans` (Prodigy, spaCy), as `label` (doccano).
-_SPAN_COLUMNS = ("entities", "spans", "label")
 _LAYOUT = Layout(
-    suffixes=("parquet", "csv", "jsonl", "conll", "txt", "iob", "bio"),
-    columns=(("tokens", "ner_tags"), *(("text", column) for column in _SPAN_COLUMNS)),
+    suffixes=("parquet", "csv", "tsv", "jsonl", "json", "conll", "txt", "iob", "bio"),
+    columns=((TOKENS, TAGS), (TEXT, SPANS, ANSWER)),
     described=(
-        "A data set for a tagger is a folder with train, validation (optional) and test as .parquet, .jsonl or .csv "
-        "files (columns tokens and ner_tags, or text and entities), or as column files: .conll, .txt, .iob, .bio."
+        "A data set for a tagger is a .jsonl, .json, .parquet, .csv or .tsv file (columns tokens and ner_tags, or "
+        "text and entities), or a column file: .conll, .txt, .iob, .bio; or a folder with such files for train, test and "
+        "perhaps validation."
     ),
 )
 _FEATURES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
 
 
-def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: float | None = None) -> Corpus:
+def load(
+    name: str,
+    dataset: str = "auto",
+    *,
+    seed: int,
+    validation_fraction: float | None = None,
+    columns: Columns = Columns(),  # noqa: B008, it is frozen
+) -> Corpus:
     """Read a corpus of tagged sentences whole, and check every word of it.
 
     `dataset` is one of
         "auto" (the known data set `name`), or a known name ("conll2003", "wnut_17"): `$RNNZOO_DATA/<name>` where that
             variable is set, else the Hub (or its copy in the local cache);
         "made": synthetic sentences, available on every machine;
-        a folder with `train|validation|test.{parquet,jsonl,csv}` (`valid`, `dev`, `testa`, `testb` are understood) and
-            columns `tokens` and `ner_tags`: strings, or numbers whose meaning a parquet file's ClassLabel or a
-            `labels.json` list beside the files tells;
-        such a folder with columns `text` and `entities`, a list of `{"start", "end", "label"}` or of
-            `[start, end, label]`, in CSV as JSON (also named `spans` or `label`): see `rnnzoo.data.spans`;
-        a folder with `train|validation|test.{conll,txt,iob,bio}`: a word a line, the word in the first column and its
-            tag in the last, a blank line after every sentence;
+        a file, a tenth of which is held out for test (see `rnnzoo.data.division`), or a folder with such files for
+            `train`, `test` and perhaps `validation` (or `valid`, `dev`, `testa`, `testb`), or with several for each:
+            .parquet, .jsonl, .json, .csv, .tsv with columns for tokens and tags: lists of strings, or of numbers whose
+                meaning a parquet file's ClassLabel or a `labels.json` list beside the files tells; in CSV as JSON;
+            the same with columns for a text and its entities, a list of `{"start", "end", "label"}` or of
+                `[start, end, label]` (named `entities`, `spans` or `label`): see `rnnzoo.data.spans`;
+            .conll, .txt, .iob, .bio: a word a line, the word in the first column and its tag in the last, a blank line
+                after every sentence;
         a Hub id.
 
-    The tags may be IOB2, IOB1 or IOBES, the same scheme in all splits (spans count as IOB2); the corpus has IOB2.
+    White space around a word or a tag is not part of it. The tags of all splits are in one scheme. IOB2, IOB1, IOBES
+    and BILUO become IOB2, which spans count as. Types without a prefix, besides O, stay as they are ("IO"), and so do
+    tags of which none is O: a class for each word. `Corpus.scheme` says which.
+
     Where there is no validation split, a fifth of train becomes one; with `validation_fraction`, that share of train
     and validation together; drawn by `seed`. Local files are read again every time.
 
@@ -56,23 +69,38 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
         # Here, so that only those who use synthetic data load its grammar.
         from rnnzoo.data.synthetic.names import BANNER, TYPES, make_sentences
 
+        columns.refuse_for_synthetic_data()
         splits = with_validation(make_sentences(seed=0), validation_fraction, seed=seed)
         source = "made by this project (not CoNLL-2003)"
-        return Corpus("made", source, schemes.labels(TYPES), splits, banner=BANNER)
+        return Corpus("made", source, schemes.labels(TYPES), splits, banner=BANNER, scheme="IOB2")
 
-    there = place(dataset, default=name)
-    splits, listed = splits_at(there, _LAYOUT)
-    held = {split: list(_sentences(rows, listed)) for split, rows in splits.items()}
+    there, found = _open(name, dataset, columns, lazy=False)
+    checked = _checked(found, columns)
+    held = {split: list(read()) for split, read in checked.items()}
     # Of all splits, because a small one may lack the places in which schemes differ.
-    scheme, labels = _scheme_and_labels(row["tags"] for row in chain(*held.values()))
-    whole = {split: _in_memory(held[split], scheme, labels, rows.where) for split, rows in splits.items()}
-    whole = with_validation(whole, validation_fraction, seed=seed)
-    if not any(tag != "O" for row in whole["train"]["tags"] for tag in row):
-        raise _no_entity(there.source)
-    return Corpus(there.name, there.source, labels, whole)
+    tagging = _Tagging(row["tags"] for row in chain(*held.values()))
+    splits = {split: _in_memory(held[split], tagging, checked[split].split.where) for split in held}
+    remarks = [*found.remarks, *tagging.remarks(), *_left_out(checked)]
+    if "test" not in splits:
+        splits, divided = division.divide(splits["train"], [None] * len(splits["train"]))
+        remarks.append(divided)
+    splits = with_validation(splits, validation_fraction, seed=seed)
+    tagging.check_train(set(chain.from_iterable(splits["train"]["tags"])), there.source)
+    overlap = Overlap(map(" ".join, splits["test"]["tokens"]))
+    for words in splits["train"]["tokens"]:
+        overlap.see(" ".join(words))
+    remarks += overlap.remarks()
+    return Corpus(there.name, there.source, tagging.labels, splits, scheme=tagging.scheme, remarks=remarks)
 
 
-def stream(name: str, dataset: str = "auto", *, seed: int, most: int | None = None) -> Corpus:
+def stream(
+    name: str,
+    dataset: str = "auto",
+    *,
+    seed: int,
+    most: int | None = None,
+    columns: Columns = Columns(),  # noqa: B008, it is frozen
+) -> Corpus:
     """Open the corpus that `load` reads, to read its training split lazily: the first `most` rows, again every pass.
 
     A first pass over the tags finds their scheme and the labels: those of the sentences that are read. Where there is
@@ -84,162 +112,222 @@ def stream(name: str, dataset: str = "auto", *, seed: int, most: int | None = No
     """
     if dataset == "made":
         raise DataError("Synthetic data (--dataset made) is in memory anyway: leave out --streaming.")
-    there = place(dataset, default=name)
-    splits, listed = splits_at(there, _LAYOUT, lazy=True)
-    where = {split: rows.where for split, rows in splits.items()}
-    read = partial(_sentences, splits.pop("train"), listed)
-    held = {split: list(_sentences(rows, listed)) for split, rows in splits.items()}
+    there, found = _open(name, dataset, columns, lazy=True)
+    checked = _checked(found, columns)
+    read: Pass = checked["train"]
+    held = {split: list(rows()) for split, rows in checked.items() if split != "train"}
+    where = {split: rows.split.where for split, rows in checked.items()}
+    remarks = []
+    if "test" not in held:
+        read, held["test"], divided = division.divide_lazily(read, lambda row: None)
+        remarks.append(divided)
     if "validation" not in held:
         held["validation"], read = set_apart(read, seed, there.source)
-        where["validation"] = where["train"]
-    scheme, labels = _scheme_and_labels(row["tags"] for row in chain(islice(read(), most), *held.values()))
-    held = {split: _in_memory(held[split], scheme, labels, where[split]) for split in ("validation", "test")}
-    read = partial(_pass, read, most, scheme, labels, where["train"], there.source)
-    return Corpus(there.name, there.source, labels, DatasetDict(held), read)
+    seen, overlap = set(), Overlap(" ".join(row["tokens"]) for row in held["test"])
+
+    def first_pass() -> Iterator[list[str]]:
+        for row in islice(read(), most):
+            seen.update(row["tags"])
+            overlap.see(" ".join(row["tokens"]))
+            yield row["tags"]
+
+    tagging = _Tagging(chain(first_pass(), (row["tags"] for rows in held.values() for row in rows)))
+    tagging.check_train(seen, there.source)
+    splits = {
+        # A row that was held out has the number that it has in train.
+        split: _in_memory(held[split], tagging, where.get(split, where["train"]))
+        for split in ("validation", "test")
+    }
+    remarks = [*found.remarks, *tagging.remarks(), *_left_out(checked), *remarks, *overlap.remarks()]
+    read = partial(_pass, read, most, tagging, where["train"])
+    return Corpus(
+        there.name, there.source, tagging.labels, DatasetDict(splits), read, scheme=tagging.scheme, remarks=remarks
+    )
+
+
+def _open(name: str, dataset: str, columns: Columns, *, lazy: bool) -> tuple[Place, Found]:
+    there = place(dataset, default=name)
+    return there, splits_at(there, _LAYOUT, columns, lazy=lazy)
 
 
 # ---- what a sentence must be ----
 
 
-def _sentences(split: Split, listed: Sequence[str] | None) -> Iterator[Row]:
-    """The sentences of a split, checked: `tokens`, `tags` in the scheme of the file, and the `number` of the row."""
-    feature = getattr((split.features or {}).get("ner_tags"), "feature", None)
-    names = feature.names if isinstance(feature, ClassLabel) else listed
-    for number, row in split.numbered():
-        words, tags = sentence(row, number, split.where, names)
-        yield {"tokens": words, "tags": tags, "number": number}
+def _checked(found: Found, columns: Columns) -> dict[str, Checked]:
+    return {
+        split: Checked(
+            rows, partial(_numbered, names=_names(rows, found.listed)), drop_incomplete=columns.drop_incomplete
+        )
+        for split, rows in found.splits.items()
+    }
 
 
-def sentence(row: Row, number: int, where: str, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
-    """The words and the tags of row `number` of a split, which errors call `where`; `names` are those of numbers.
+def _names(split: Split, listed: Sequence[str] | None) -> Sequence[str] | None:
+    """What the numbers of a split mean."""
+    feature = getattr(split.features.get(TAGS), "feature", None)
+    return feature.names if isinstance(feature, ClassLabel) else listed
+
+
+def _numbered(row: Row, number: int, names: Sequence[str] | None) -> Row:
+    words, tags = sentence(row, names)
+    return {"tokens": words, "tags": tags, "number": number}
+
+
+def sentence(row: Row, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """The words of a row and their tags, without the white space around them; `names` are those of numbers.
 
     Raises:
-        DataError: it has no words, or not one tag for each, or spans that are none of its text.
+        Incomplete: it has no words, no tags or no entities column.
+        BadRow: it has not one tag for each word, or spans that are none of its text.
     """
-    at = f"Row {number} (counted from 0) of {where}"
-    column = next((column for column in _SPAN_COLUMNS if column in row), None)
-    if {"tokens", "ner_tags"} <= row.keys() or column is None or "text" not in row:
-        words, tags = _tagged(row, names, at)
-    else:
-        words, tags = _spanned(row, column, at)
+    words, tags = _spanned(row) if SPANS.name in row else _tagged(row, names)
     if not words:
-        raise DataError(f"{at} has no words. Leave it out.")
+        raise Incomplete("words")
     return words, tags
 
 
-def _spanned(row: Row, column: str, at: str) -> tuple[list[str], list[str]]:
-    text, spans = row["text"], row[column]
-    if text is None or spans is None:
-        raise DataError(f"{at} has no {'text' if text is None else column} (null). Fill it in, or leave the row out.")
+def _spanned(row: Row) -> tuple[list[str], list[str]]:
+    text, spans = row[TEXT.name], row[SPANS.name]
+    for role in (TEXT, SPANS):
+        if row[role.name] is None:
+            raise Incomplete(role.name)
     if not isinstance(text, str) or not isinstance(spans, list):
-        raise DataError(
-            f"{at} has the text {text!r:.60} and the {column} {spans!r:.60}. They must be a string, and a list of "
-            'spans such as {"start": 0, "end": 3, "label": "LOC"} (in CSV: that list as JSON).'
+        raise BadRow(
+            f"has the text {text!r:.60} and the entities {spans!r:.60}. They must be a string, and a list of spans "
+            'such as {"start": 0, "end": 3, "label": "LOC"} (in CSV: that list as JSON).'
         )
-    if row.get("answer", "accept") != "accept":  # Prodigy keeps what its annotators rejected
-        raise DataError(f"{at} has the answer {row['answer']!r:.60}, which is not 'accept'. Leave it out.")
-    return words_and_tags(text, spans, at)
+    if row.get(ANSWER.name) not in (None, "accept"):  # Prodigy keeps what its annotators rejected
+        raise BadRow(f"has the answer {row[ANSWER.name]!r:.60}, which is not 'accept'. Leave it out.")
+    return words_and_tags(text, spans)
 
 
-def _tagged(row: Row, names: Sequence[str] | None, at: str) -> tuple[list[str], list[str]]:
-    for column in ("tokens", "ner_tags"):
-        if column not in row:
-            raise DataError(
-                f"{at} has no column {column!r}, only: {', '.join(row)}. A tagger needs the columns 'tokens' and "
-                "'ner_tags', or 'text' and 'entities': rename yours."
-            )
-        if row[column] is None:
-            raise DataError(f"{at} has no {column} (null). Fill them in, or leave the row out.")
-    words, tags = row["tokens"], row["ner_tags"]
+def _tagged(row: Row, names: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    words, tags = row[TOKENS.name], row[TAGS.name]
+    for role in (TOKENS, TAGS):
+        if row[role.name] is None:
+            raise Incomplete(role.name)
     if not _is_list_of(words, str) or not (_is_list_of(tags, str) or _is_list_of(tags, int)):
-        raise DataError(
-            f"{at} has the tokens {words!r:.60} and the ner_tags {tags!r:.60}. They must be lists: the words as "
-            "strings, and a tag for each of them, strings such as 'B-LOC' or the numbers of names."
+        raise BadRow(
+            f"has the tokens {words!r:.60} and the ner_tags {tags!r:.60}. They must be lists: the words as strings, "
+            "and a tag for each of them, strings such as 'B-LOC' or the numbers of names."
         )
     if len(words) != len(tags):
-        raise DataError(f"{at} has {len(words)} tokens, but {len(tags)} tags. Give every word one tag.")
-    for position, (word, tag) in enumerate(zip(words, tags, strict=True)):
-        if word is None or not word.strip():
-            raise DataError(f"{at} has {word!r} for its word {position}. Leave it out, and its tag with it.")
-        if word != word.strip():
-            raise DataError(
-                f"{at} has {word!r:.60} for its word {position}, with white space around it, which would not survive "
-                "in a text of words joined by spaces. Strip it."
-            )
-        if tag is None:
-            raise DataError(f"{at} has no tag (null) for its word {position}, {word!r:.60}. Fill it in.")
-    return words, _named(tags, names, at)
+        raise BadRow(f"has {len(words)} tokens, but {len(tags)} tags. Give every word one tag.")
+    # White space around a word would not survive in a text of words joined by spaces, which is what is served.
+    clean = [word and word.strip() for word in words]
+    for position, (word, tag) in enumerate(zip(clean, tags, strict=True)):
+        if not word:
+            raise BadRow(f"has {words[position]!r} for its word {position}. Leave it out, and its tag with it.")
+        if tag is None or tag == "":
+            raise BadRow(f"has no tag ({tag!r}) for its word {position}, {word!r:.60}. Fill it in.")
+    return clean, _named(tags, names)
 
 
 def _is_list_of(held: Any, kind: type) -> bool:
     return isinstance(held, list) and {*map(type, held)} <= {kind, type(None)}
 
 
-def _named(tags: list[str] | list[int], names: Sequence[str] | None, at: str) -> list[str]:
+def _named(tags: list[str] | list[int], names: Sequence[str] | None) -> list[str]:
     """Tags as strings."""
     if not tags or isinstance(tags[0], str):
-        return tags
+        return [tag.strip() for tag in tags]
     if names is None:
-        raise DataError(
-            f"{at} has numbers for its tags, and nothing says what they mean. List their names in the order of the "
-            'numbers in labels.json beside the files, such as ["O", "B-LOC", "I-LOC"], or write the tags themselves.'
+        raise BadRow(
+            "has numbers for its tags, and nothing says what they mean. List their names in the order of the numbers "
+            'in labels.json beside the files, such as ["O", "B-LOC", "I-LOC"], or write the tags themselves.'
         )
     for word, number in enumerate(tags):
         if not 0 <= number < len(names):
-            raise DataError(
-                f"{at} has the tag {number} for its word {word} (counted from 0), but there are {len(names)} "
-                f"({', '.join(names[:8])}{', ...' if len(names) > 8 else ''}), numbered 0 to {len(names) - 1}. "
-                "Correct it, or the list of names."
+            raise BadRow(
+                f"has the tag {number} for its word {word} (counted from 0), but there are {len(names)} "
+                f"({shown(names)}), numbered 0 to {len(names) - 1}. Correct it, or the list of names."
             )
     return [names[number] for number in tags]
+
+
+def _left_out(checked: dict[str, Checked]) -> list[str]:
+    return [remark for rows in checked.values() for remark in rows.remarks()]
 
 
 # ---- schemes ----
 
 
-def _scheme_and_labels(sentences: Iterable[list[str]]) -> tuple[str, list[str]]:
-    """The scheme that the tags of all sentences are written in, and a tagger's labels for them, in one pass."""
-    types = set()
+class _Tagging:
+    """How the tags of all sentences are written, and a tagger's labels for them, found in one pass.
 
-    def noted() -> Iterator[list[str]]:
-        for tags in sentences:
-            types.update(tag[2:] for tag in tags)
-            yield tags
+    Attributes:
+        written: the scheme of the files.
+        scheme: that of the corpus, see `Corpus.scheme`.
+        labels: of the corpus.
+    """
 
-    scheme = schemes.guess(noted())
-    return scheme, schemes.labels(types - {""})
+    def __init__(self, sentences: Iterable[list[str]]):
+        seen = set()
 
+        def noted() -> Iterator[list[str]]:
+            for tags in sentences:
+                seen.update(tags)
+                yield tags
 
-def _in_memory(rows: Iterable[Row], scheme: str, labels: list[str], where: str) -> Dataset:
-    return Dataset.from_list(list(_in_iob2(rows, scheme, labels, where)), features=_FEATURES)
+        self.written = schemes.guess(noted())
+        tags = seen - {OUTSIDE}
+        if not tags or any(map(schemes.has_prefix, tags)):
+            self.scheme, self.labels = "IOB2", schemes.labels({tag[2:] for tag in tags} - {""})
+        elif OUTSIDE in seen:
+            self.scheme, self.labels = "IO", [OUTSIDE, *sorted(tags)]
+        else:
+            self.scheme, self.labels = None, sorted(tags)
 
+    def convert(self, tags: list[str], where: str) -> list[str]:
+        """The tags of a sentence as the corpus has them.
 
-def _in_iob2(rows: Iterable[Row], scheme: str, labels: list[str], where: str) -> Iterator[Row]:
-    """Sentences with their tags converted, or an error that names the row."""
-    known = set(labels)
-    for row in rows:
-        converted = schemes.convert(row["tags"], scheme, "IOB2", f"row {row['number']} of {where}")
-        if unknown := sorted(set(converted) - known):
+        Raises:
+            DataError: one is not a label, or not in its place.
+        """
+        if self.scheme == "IOB2":
+            tags = schemes.convert(tags, self.written, "IOB2", where)
+        if unknown := sorted(set(tags) - set(self.labels)):
             raise DataError(
-                f"Row {row['number']} (counted from 0) of {where} has the tag {unknown[0]!r}, which did not occur "
-                f"when the labels were collected ({', '.join(labels[:8])}{', ...' if len(labels) > 8 else ''}): the "
-                "data set was changed during the run. Leave it as it is until the run has finished, and start again."
+                f"{where[0].upper()}{where[1:]} (counted from 0) has the tag {unknown[0]!r}, which did not occur when "
+                f"the labels were collected ({shown(self.labels)}): the data set was changed during the run. Leave it "
+                "as it is until the run has finished, and start again."
             )
-        yield {"tokens": row["tokens"], "tags": converted}
+        return tags
+
+    def check_train(self, seen: set[str], source: str) -> None:
+        """Refuses a training split, all of whose tags were `seen`, from which nothing can be learned."""
+        if self.scheme and seen == {OUTSIDE}:
+            raise DataError(
+                f"No word of the train split ({source}) belongs to an entity: there is nothing to learn. Check how "
+                "the tags were written, and that all of the split is there."
+            )
+        if len(seen) == 1:
+            raise DataError(
+                f"All words of the train split ({source}) have the tag {next(iter(seen))!r}: there is nothing to tell "
+                "apart. Check how the tags were written, and that all of the split is there."
+            )
+
+    def remarks(self) -> list[str]:
+        """What the user should know of the tags."""
+        if self.scheme is None:
+            return [f"Tags: a class for each word, with no O for words outside ({shown(self.labels)})."]
+        if self.scheme == "IO":
+            return [
+                f"Tags: types of entities without a prefix ({shown(self.labels)}), so that adjacent entities of one "
+                "type count as one."
+            ]
+        return [f"Tags: {self.written}, read as IOB2."] if self.written != "IOB2" else []
 
 
-def _pass(read: Pass, most: int | None, scheme: str, labels: list[str], where: str, source: str) -> Iterator[Row]:
-    """The first `most` sentences, at least one of which has an entity."""
-    entities = False
-    for row in _in_iob2(islice(read(), most), scheme, labels, where):
-        entities = entities or set(row["tags"]) != {"O"}
-        yield row
-    if not entities:
-        raise _no_entity(source)
+def _in_memory(rows: Iterable[Row], tagging: _Tagging, where: str) -> Dataset:
+    return Dataset.from_list(list(_converted(rows, tagging, where)), features=_FEATURES)
 
 
-def _no_entity(source: str) -> DataError:
-    return DataError(
-        f"No word of the train split ({source}) belongs to an entity: there is nothing to learn. Check how the tags "
-        "were written, and that all of the split is there."
-    )
+def _converted(rows: Iterable[Row], tagging: _Tagging, where: str) -> Iterator[Row]:
+    for row in rows:
+        yield {"tokens": row["tokens"], "tags": tagging.convert(row["tags"], f"row {row['number']} of {where}")}
+
+
+def _pass(read: Pass, most: int | None, tagging: _Tagging, where: str) -> Iterator[Row]:
+    """The first `most` sentences."""
+    return _converted(islice(read(), most), tagging, where)

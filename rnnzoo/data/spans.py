@@ -2,28 +2,28 @@
 
 from typing import Any
 
-from rnnzoo.data.errors import DataError
+from rnnzoo.data.errors import BadRow
 
 
 # What Prodigy adds to a span: the same borders, counted in its own tokens.
 _REDUNDANT = {"token_start", "token_end"}
 
 
-def words_and_tags(text: str, spans: list[Any], at: str) -> tuple[list[str], list[str]]:
-    """The words of a text and a tag for each, from the spans of its entities; `at` begins an error.
+def words_and_tags(text: str, spans: list[Any]) -> tuple[list[str], list[str]]:
+    """The words of a text and a tag for each, from the spans of its entities.
 
     A span is `{"start", "end", "label"}` or `[start, end, label]`. Offsets count characters (Unicode code points), and
     the end is exclusive. A text is split into words at white space, because what is served is words joined by spaces,
     and at the borders of spans, so that no word lies half within an entity.
 
     Raises:
-        DataError: a span that cannot be read, is empty or blank, reaches beyond the text, or overlaps another one.
+        BadRow: a span that cannot be read, is empty or blank, reaches beyond the text, or overlaps another one.
     """
-    found = sorted(_span(span, f"{at} has the span {span!r:.100}", text) for span in spans)
+    found = sorted(_span(span, f"has the span {span!r:.100}", text) for span in spans)
     for (start, end, _), (following, _, _) in zip(found, found[1:], strict=False):
         if following < end:
-            raise DataError(
-                f"{at} has spans that overlap, at {start} to {end} and from {following} on: a word can belong to one "
+            raise BadRow(
+                f"has spans that overlap, at {start} to {end} and from {following} on: a word can belong to one "
                 "entity only. Keep one of them."
             )
     words, tags, position = [], [], 0
@@ -40,21 +40,21 @@ def _span(span: Any, at: str, text: str) -> tuple[int, int, str]:
     """Start, end and label."""
     if isinstance(span, dict):
         if unknown := sorted(span.keys() - {"start", "end", "label"} - _REDUNDANT):
-            raise DataError(f"{at} with the unknown key {unknown[0]!r}. A span has the keys start, end and label.")
+            raise BadRow(f"{at} with the unknown key {unknown[0]!r}. A span has the keys start, end and label.")
         span = [span.get(key) for key in ("start", "end", "label")]
     if not isinstance(span, list | tuple) or len(span) != 3 or [type(part) for part in span] != [int, int, str]:
-        raise DataError(
+        raise BadRow(
             f'{at}. A span must be {{"start": 0, "end": 3, "label": "LOC"}} or [0, 3, "LOC"], with offsets as '
             "integers and the label as a string."
         )
     start, end, label = span
     if not 0 <= start < end <= len(text):
-        raise DataError(
+        raise BadRow(
             f"{at}, but the text has {len(text)} characters. A span is 0 <= start < end <= {len(text)}, in characters "
             "and not in bytes, with the end exclusive."
         )
     if not text[start:end].strip():
-        raise DataError(f"{at}, which covers white space only, {text[start:end]!r:.60}. Correct it, or leave it out.")
+        raise BadRow(f"{at}, which covers white space only, {text[start:end]!r:.60}. Correct it, or leave it out.")
     if not label or label != label.strip():
-        raise DataError(f"{at}, whose label must be a name without spaces around it, such as LOC.")
+        raise BadRow(f"{at}, whose label must be a name without spaces around it, such as LOC.")
     return start, end, label

@@ -1,44 +1,62 @@
 """Corpora of labelled texts, for classifiers: read whole (`load`) or lazily (`stream`), with the same row check."""
 
-import sys
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+from rnnzoo.data import division
 from rnnzoo.data.catalog import KNOWN
-from rnnzoo.data.corpus import Corpus, Pass, Row, check_fraction, with_validation
-from rnnzoo.data.errors import DataError
-from rnnzoo.data.places import Layout, Place, Split, place, splits_at
+from rnnzoo.data.checked import Checked
+from rnnzoo.data.columns import LABEL, TEXT, Columns, shown
+from rnnzoo.data.corpus import Corpus, Overlap, Pass, Row, check_fraction, with_validation
+from rnnzoo.data.errors import BadRow, DataError, Incomplete
+from rnnzoo.data.places import Found, Layout, Place, Split, place, splits_at
 from rnnzoo.data.streams import set_apart
 
 
 _LAYOUT = Layout(
-    suffixes=("parquet", "csv", "jsonl", ""),
-    columns=(("text", "label"),),
+    suffixes=("parquet", "csv", "tsv", "jsonl", "json", ""),
+    columns=((TEXT, LABEL),),
     described=(
-        "A data set is a folder with train, validation (optional) and test as .parquet, .csv or .jsonl files, or one "
-        "like aclImdb with train/pos, train/neg, test/pos and test/neg."
+        "A data set is a .csv, .tsv, .json, .jsonl or .parquet file; or a folder with such files for train, test and "
+        "perhaps validation; or a folder like aclImdb with train/pos, train/neg, test/pos and test/neg."
     ),
 )
 _ALIASES = {alias: label for known in KNOWN.values() for alias, label in known.aliases.items()}
 _CHUNK = 10_000  # rows that become a chunk of a table
 
 
-def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: float | None = None) -> Corpus:
+def load(
+    name: str,
+    dataset: str = "auto",
+    *,
+    seed: int,
+    validation_fraction: float | None = None,
+    columns: Columns = Columns(),  # noqa: B008, it is frozen
+) -> Corpus:
     """Read a corpus of labelled texts whole, and check every row of it.
 
     `dataset` is one of
         "auto": the known data set `name`: `$RNNZOO_DATA/<name>` where that variable is set, else the Hub (or its copy
             in the local cache);
         "made": synthetic reviews, available on every machine;
-        a folder with `train|validation|test.{parquet,csv,jsonl}`, columns `text` and `label` (0, 1, ...); the names
-            of the classes come from a parquet file's ClassLabel or from a `labels.json` list beside the files;
+        a file, .csv, .tsv, .json, .jsonl or .parquet, a tenth of which is held out for test, the same share of every
+            class (see `rnnzoo.data.division`);
+        a folder with `train|validation|test` as such files, or each as several: `train-00000-of-00002.parquet`;
         a folder like `aclImdb`, with `train/neg/*.txt`, `train/pos/*.txt` and the same under `test`;
         a known name, or a Hub id.
+
+    The text and its label are in the columns that `columns` names, or that have common names. Numbers are labels by
+    the names that a ClassLabel, or a `labels.json` list beside the files, gives them. Where there are no such names,
+    the labels name themselves, whether strings, whole numbers or truth values: the classes are those of all splits,
+    sorted as numbers if all are numbers.
 
     Other splits (IMDB's unsupervised one) are ignored. Where there is no validation split, a fifth of train becomes
     one; with `validation_fraction`, that share of train and validation together: the same share of every class, drawn
@@ -52,53 +70,76 @@ def load(name: str, dataset: str = "auto", *, seed: int, validation_fraction: fl
         # Here, so that only those who use synthetic data load its grammar.
         from rnnzoo.data.synthetic.reviews import BANNER, LABELS, make_reviews
 
+        columns.refuse_for_synthetic_data()
         splits = with_validation(make_reviews(seed=0), validation_fraction, seed=seed, stratify_by="label")
         return Corpus("made", "made by this project (not IMDB)", list(LABELS), splits, banner=BANNER)
 
-    there, splits, names = _open(name, dataset, lazy=False)
-    train = _table(_examples(splits.pop("train"), names))
-    classes = sorted(pc.unique(train["label"]).to_pylist())
-    if len(classes) == 1:
-        raise _one_class(classes, there.source)
-    names = names or _numbered(classes, there.source)
-    tables = {"train": train} | {split: _table(_examples(rows, names)) for split, rows in splits.items()}
-    whole = {split: _labelled(table, names) for split, table in tables.items()}
-    whole = with_validation(whole, validation_fraction, seed=seed, stratify_by="label")
-    return Corpus(there.name, there.source, list(names), whole)
+    there, found, names = _open(name, dataset, columns, lazy=False)
+    checked = _checked(found.splits, names, columns)
+    tables = {split: _table(read()) for split, read in checked.items()}
+    classes = {split: set(pc.unique(table["label"]).to_pylist()) for split, table in tables.items()}
+    names, remarks = _classes(classes, names, there.source)
+    remarks = [*found.remarks, *remarks, *chain.from_iterable(rows.remarks() for rows in checked.values())]
+    splits = {split: _numbered(table, names) for split, table in tables.items()}
+    if "test" not in splits:
+        splits, divided = division.divide(splits["train"], splits["train"]["label"][:])
+        remarks.append(divided)
+    splits = with_validation(splits, validation_fraction, seed=seed, stratify_by="label")
+    overlap = Overlap(splits["test"]["text"])
+    for text in splits["train"]["text"]:
+        overlap.see(text)
+    return Corpus(there.name, there.source, names, splits, remarks=remarks + overlap.remarks())
 
 
-def stream(name: str, dataset: str = "auto", *, seed: int, most: int | None = None) -> Corpus:
+def stream(
+    name: str,
+    dataset: str = "auto",
+    *,
+    seed: int,
+    most: int | None = None,
+    columns: Columns = Columns(),  # noqa: B008, it is frozen
+) -> Corpus:
     """Open the corpus that `load` reads, to read its training split lazily: the first `most` rows, again every pass.
 
-    Where there is no validation split, one row in twenty of the first 100,000 of train is held out, drawn by `seed`.
+    A first pass checks them, and finds the names of the classes where nothing else tells them. Where there is no
+    validation split, one row in twenty of the first 100,000 of train is held out, drawn by `seed`.
 
     Raises:
-        DataError: there is no such data set, or a text classifier cannot be trained on it. Faults in rows of train are
-            raised when those are read.
+        DataError: there is no such data set, or a text classifier cannot be trained on it. Files that change during
+            the run are noticed when they are read.
     """
     if dataset == "made":
         raise DataError("Synthetic data (--dataset made) is in memory anyway: leave out --streaming.")
-    there, splits, names = _open(name, dataset, lazy=True)
-    if not names:
-        raise DataError(
-            f"Class names of the data set ({there.source}) are unknown, and --streaming does not infer them: add "
-            'labels.json beside the files, a list in the order of the labels, such as ["negative", "positive"].'
-        )
-    read = partial(_examples, splits.pop("train"), names)
-    held = {split: _examples(rows, names) for split, rows in splits.items()}
+    there, found, names = _open(name, dataset, columns, lazy=True)
+    checked = _checked(found.splits, names, columns)
+    read: Pass = checked["train"]
+    held = {split: list(rows()) for split, rows in checked.items() if split != "train"}
+    remarks = []
+    if "test" not in held:
+        read, held["test"], divided = division.divide_lazily(read, itemgetter("label"))
+        remarks.append(divided)
     if "validation" not in held:
         held["validation"], read = set_apart(read, seed, there.source)
-    held = {split: _labelled(_table(held[split]), names) for split in ("validation", "test")}
-    read = partial(_pass, read, most, there.source)
-    return Corpus(there.name, there.source, list(names), DatasetDict(held), read)
+    overlap, classes = Overlap(row["text"] for row in held["test"]), {"train": set()}
+    for row in islice(read(), most):
+        classes["train"].add(row["label"])
+        overlap.see(row["text"])
+    classes |= {split: {row["label"] for row in rows} for split, rows in held.items()}
+    names, of_classes = _classes(classes, names, there.source)
+    left_out = chain.from_iterable(rows.remarks() for rows in checked.values())
+    remarks = [*found.remarks, *of_classes, *left_out, *remarks, *overlap.remarks()]
+    splits = DatasetDict({split: _numbered(_table(held[split]), names) for split in ("validation", "test")})
+    read = partial(_pass, read, most, {name: number for number, name in enumerate(names)})
+    return Corpus(there.name, there.source, names, splits, read, remarks=remarks)
 
 
-def _open(name: str, dataset: str, *, lazy: bool) -> tuple[Place, dict[str, Split], Sequence[str] | None]:
-    """The splits of a data set, unread, and the names of its classes where they are known."""
+def _open(name: str, dataset: str, columns: Columns, *, lazy: bool) -> tuple[Place, Found, tuple[str, ...] | None]:
+    """The splits of a data set, unread, and the names of its classes where something tells them."""
     there = place(dataset, default=name)
-    splits, listed = splits_at(there, _LAYOUT, lazy=lazy)
+    found = splits_at(there, _LAYOUT, columns, lazy=lazy)
     known = KNOWN.get(name if dataset == "auto" else dataset)
-    return there, splits, _own_names(splits.values(), there.source) or listed or (known and known.labels)
+    names = _own_names(found.splits.values(), there.source) or found.listed or (known and known.labels)
+    return there, found, names and tuple(names)
 
 
 def _own_names(splits: Iterable[Split], source: str) -> tuple[str, ...] | None:
@@ -107,7 +148,7 @@ def _own_names(splits: Iterable[Split], source: str) -> tuple[str, ...] | None:
     Raises:
         DataError: they store different ones.
     """
-    labels = [(split.features or {}).get("label") for split in splits]
+    labels = [split.features.get(LABEL) for split in splits]
     found = {tuple(label.names) for label in labels if isinstance(label, ClassLabel)}
     if len(found) > 1:
         raise DataError(
@@ -117,81 +158,113 @@ def _own_names(splits: Iterable[Split], source: str) -> tuple[str, ...] | None:
     return tuple(_ALIASES.get(name, name) for name in found.pop()) if found else None
 
 
-def _examples(split: Split, names: Sequence[str] | None) -> Iterator[Row]:
-    """The rows of a split, checked."""
-    for number, row in split.numbered():
-        yield example(row, number, split.where, names)
+# ---- what a row must be ----
 
 
-def example(row: Row, number: int, where: str, names: Sequence[str] | None) -> Row:
-    """The text and the label of row `number` of a split, which errors call `where`; `names` may not be known yet.
+def _checked(splits: dict[str, Split], names: Sequence[str] | None, columns: Columns) -> dict[str, Checked]:
+    def check(row: Row, number: int) -> Row:
+        return example(row, names)
+
+    return {split: Checked(rows, check, drop_incomplete=columns.drop_incomplete) for split, rows in splits.items()}
+
+
+def example(row: Row, names: Sequence[str] | None) -> Row:
+    """The text of a row and the name of its class; `names`, where they are known, are those of numbers.
 
     Raises:
-        DataError: it has no text, or no label that is the number of a class.
+        Incomplete: it has no text or no label.
+        BadRow: its text is no string, or its label none of a class.
     """
-    text, label = row.get("text"), row.get("label")
-    if type(text) is str and type(label) is int and 0 <= label < (len(names) if names else sys.maxsize):
-        return {"text": text, "label": label}
-    at = f"Row {number} (counted from 0) of {where}"
-    for column in ("text", "label"):
-        if column not in row:
-            raise DataError(
-                f"{at} has no column {column!r}, only: {', '.join(row)}. A text classifier needs the columns 'text' "
-                "and 'label': rename yours."
-            )
-        if row[column] is None:
-            raise DataError(f"{at} has no {column} (null). Fill it in, or leave the row out.")
+    text, label = row["text"], row["label"]
+    if text is None:
+        raise Incomplete("text")
     if type(text) is not str:
-        raise DataError(f"{at} has the text {text!r:.60}, which is no string. Write every text as a string.")
-    if type(label) is not int:
-        raise DataError(
-            f"{at} has the label {label!r:.60}. Labels must be integers: number the classes 0, 1 and so on, and list "
-            "their names in that order in labels.json beside the files."
+        raise BadRow(f"has the text {text!r:.60}, which is no string. Write every text as a string.")
+    return {"text": text, "label": _class(label, names)}
+
+
+def _class(label: Any, names: Sequence[str] | None) -> str:
+    if isinstance(label, str):
+        label = label.strip()
+    if label is None or label == "" or label != label:  # NaN
+        raise Incomplete("label")
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    if isinstance(label, bool | str):
+        found = str(label)
+        if names is None or found in names:
+            return found
+        if (found := _ALIASES.get(found)) in names:
+            return found
+    elif isinstance(label, int):
+        if names is None:
+            return str(label)
+        if 0 <= label < len(names):
+            return names[label]
+    else:
+        raise BadRow(
+            f"has the label {label!r:.60}. A label must be a string, a whole number or a truth value, one for each "
+            "text."
         )
-    classes = f"there are {len(names)} classes ({', '.join(names[:8])})" if names else "classes are"
-    raise DataError(
-        f"{at} has the label {label}, but {classes} numbered from 0 on. Correct it, or leave rows without a class out "
-        "(-1 often stands for that)."
+    numbers = f", numbered 0 to {len(names) - 1}" if isinstance(label, int) else ""
+    raise BadRow(
+        f"has the label {label!r:.60}, but the classes are {shown(names)}{numbers}. Correct it, or leave rows without "
+        "a class out (-1 often stands for that)."
     )
 
 
-def _numbered(classes: list[int], source: str) -> tuple[str, ...]:
-    """Names for classes that have none: their numbers."""
-    if classes != list(range(len(classes))):
+# ---- classes ----
+
+
+def _classes(found: dict[str, set[str]], names: Sequence[str] | None, source: str) -> tuple[list[str], list[str]]:
+    """The names of all classes, from those that are found in each split, and what the user should know of them.
+
+    Raises:
+        DataError: train has but one class.
+    """
+    if len(found["train"]) == 1:
         raise DataError(
-            f"The labels of the train split ({source}) are {', '.join(map(str, classes[:8]))}"
-            f"{', ...' if len(classes) > 8 else ''}: classes are numbered 0, 1, 2 and so on, without a gap. "
-            "Number them so, or list the names of all classes in labels.json beside the files."
+            f"All rows that are read of the train split ({source}) have the label {next(iter(found['train']))!r}: "
+            "there is nothing to tell apart. Check how the labels were written, and that a file sorted by class is "
+            "not truncated (with --streaming: that --max_train_steps reaches beyond its first class)."
         )
-    return tuple(map(str, classes))
+    remarks = []
+    if names is None:
+        names = _in_order(set().union(*found.values()))
+        remarks.append(f"Classes, by their labels: {shown(names)}.")
+    if unseen := _in_order(set().union(*found.values()) - found["train"]):
+        remarks.append(f"Warning: train has no example of the classes {shown(unseen)}, which other splits have.")
+    return list(names), remarks
 
 
-def _pass(read: Pass, most: int | None, source: str) -> Iterator[Row]:
-    """The first `most` rows, which must not all be of one class."""
-    classes = set()
+def _in_order(names: set[str]) -> list[str]:
+    """Sorted, as numbers if all are whole numbers."""
+    numbers = all(re.fullmatch(r"-?\d{1,18}", name, re.ASCII) for name in names)
+    return sorted(names, key=(lambda name: (int(name), name)) if numbers else None)
+
+
+def _pass(read: Pass, most: int | None, numbers: dict[str, int]) -> Iterator[Row]:
+    """The first `most` rows, with the numbers of their classes."""
     for row in islice(read(), most):
-        classes.add(row["label"])
-        yield row
-    if len(classes) < 2:
-        raise _one_class(sorted(classes), source)
-
-
-def _one_class(classes: list[int], source: str) -> DataError:
-    return DataError(
-        f"All rows that are read of the train split ({source}) have the label {', '.join(map(str, classes))}: there "
-        "is nothing to tell apart. Check how the labels were written, and that a file sorted by class is not "
-        "truncated (with --streaming: that --max_train_steps reaches beyond its first class)."
-    )
+        if row["label"] not in numbers:
+            raise DataError(
+                f"The train split has the label {row['label']!r:.60}, which did not occur when the classes were "
+                "collected: the data set was changed during the run. Leave it as it is until the run has finished, "
+                "and start again."
+            )
+        yield {"text": row["text"], "label": numbers[row["label"]]}
 
 
 def _table(rows: Iterable[Row]) -> pa.Table:
-    schema, rows = pa.schema({"text": pa.string(), "label": pa.int64()}), iter(rows)
+    """Texts and the names of their classes."""
+    schema, rows = pa.schema({"text": pa.string(), "label": pa.string()}), iter(rows)
     chunks = iter(lambda: list(islice(rows, _CHUNK)), [])
     columns = ({name: [row[name] for row in chunk] for name in schema.names} for chunk in chunks)
     return pa.Table.from_batches([pa.RecordBatch.from_pydict(chunk, schema) for chunk in columns], schema)
 
 
-def _labelled(table: pa.Table, names: Sequence[str]) -> Dataset:
-    """A table with its class names; in memory, so that what is derived from it leaves no files in the cache either."""
+def _numbered(table: pa.Table, names: Sequence[str]) -> Dataset:
+    """The table with numbers for its classes; in memory, so that what is derived leaves no files in the cache."""
     features = Features({"text": Value("string"), "label": ClassLabel(names=list(names))})
-    return Dataset(table.cast(features.arrow_schema))
+    numbers = pc.index_in(table["label"], value_set=pa.array(names, pa.string()))
+    return Dataset(table.set_column(1, "label", numbers).cast(features.arrow_schema))

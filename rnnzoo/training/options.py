@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import RecipeError
 
 
@@ -37,7 +38,21 @@ class Options:
         None, "folder for everything that is written (default: runs/TASK)", decides=False, group="Results"
     )
     dataset: str = option(
-        "auto", "auto, made (synthetic data), a folder, or the id of a data set on the Hub", group="Data"
+        "auto", "auto, made (synthetic data), a folder, a file, or the id of a data set on the Hub", group="Data"
+    )
+    text_column: str | None = option(None, "column of the texts (default: text, or another common name)", group="Data")
+    label_column: str | None = option(
+        None, "column of the labels (default: label, or another common name)", group="Data"
+    )
+    tokens_column: str | None = option(None, "column of the lists of words (default: tokens or words)", group="Data")
+    tags_column: str | None = option(
+        None, "column of the lists of tags, or of spans (default: ner_tags, or another common name)", group="Data"
+    )
+    drop_incomplete: bool = option(
+        False, "leave out rows without text or label, instead of refusing the data", group="Data"
+    )
+    encoding: str | None = option(
+        None, "encoding of text files (default: UTF-8, or what a byte order mark says)", group="Data"
     )
     validation_fraction: float | None = option(
         None,
@@ -126,6 +141,7 @@ class Options:
     def __post_init__(self):
         """Refuses values out of range, whatever task they are for."""
         self._check_ranges()
+        _ = self.columns  # which refuses an unknown encoding
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):
@@ -163,6 +179,11 @@ class Options:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise RecipeError(f"{name} is {value}: it must lie between 0 and {most}.")
+
+    @property
+    def columns(self) -> Columns:
+        """What is said of the table that `dataset` names."""
+        return Columns.of(vars(self))
 
     @property
     def most_rows(self) -> int | None:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rnnzoo.data.columns import Columns
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.streams import Stream, Survey
@@ -48,7 +49,7 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
     vectors = read_vectors(options)
     with accelerator.main_process_first():
         corpus = load(task, options)
-    accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.")
+    accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
     texts = corpus.splits["train"][task.column] if corpus.read is None else Survey(corpus.read(), task.column)
     words = task.tokenizer_options(options, vectors)
     tokenizer, model, notes = build.build(task, options, corpus.labels, texts, words)
@@ -90,9 +91,11 @@ def parse(task: type[Task], argv: list[str] | None = None, defaults: dict[str, A
 
 def load(task: type[Task], options: Options) -> Corpus:
     """The corpus that the options name, in memory or with a training split that is read lazily."""
+    # Only what was said: a task of the user's own may read its data in a way that has no columns to choose.
+    said = {"columns": options.columns} if options.columns != Columns() else {}
     if options.streaming:
-        return task.stream(options.dataset, seed=options.seed, most=options.most_rows)
-    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction)
+        return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **said)
+    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **said)
 
 
 def encode(task: Task, corpus: Corpus, texts: list | Survey) -> dict[str, Dataset | Stream]:
@@ -120,7 +123,14 @@ def unknown_words(task: Task) -> list[str]:
 def describe(task: Task) -> dict[str, Any]:
     """The data set, for results.json."""
     splits = {name: len(task.rows[name]) for name in ("train", "validation", "test")}
-    return {"name": task.corpus.name, "source": task.corpus.source, "splits": splits, **task.remarks()}
+    corpus = task.corpus
+    return {
+        "name": corpus.name,
+        "source": corpus.source,
+        "splits": splits,
+        "remarks": corpus.remarks,
+        **task.remarks(),
+    }
 
 
 def fit(

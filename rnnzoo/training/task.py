@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from rnnzoo.data.columns import Columns
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.streams import Stream
 from rnnzoo.embeddings import WordVectors
@@ -123,14 +124,30 @@ class Task:
     # ---- where examples come from, and what a new model is made of ----
 
     @classmethod
-    def load(cls, dataset: str, *, seed: int, validation_fraction: float | None = None) -> Corpus:
+    def load(
+        cls,
+        dataset: str,
+        *,
+        seed: int,
+        validation_fraction: float | None = None,
+        columns: Columns = Columns(),  # noqa: B008, it is frozen
+    ) -> Corpus:
         """The corpus that `dataset` names, in memory."""
-        return cls.corpora.load(cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction)
+        return cls.corpora.load(
+            cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction, columns=columns
+        )
 
     @classmethod
-    def stream(cls, dataset: str, *, seed: int, most: int | None = None) -> Corpus:
+    def stream(
+        cls,
+        dataset: str,
+        *,
+        seed: int,
+        most: int | None = None,
+        columns: Columns = Columns(),  # noqa: B008, it is frozen
+    ) -> Corpus:
         """The same with a training split that is read lazily, `most` examples of it."""
-        return cls.corpora.stream(cls.default_dataset, dataset, seed=seed, most=most)
+        return cls.corpora.stream(cls.default_dataset, dataset, seed=seed, most=most, columns=columns)
 
     @classmethod
     def check(cls, options: Options) -> None:
