@@ -1,6 +1,7 @@
 """A label for every word (many-to-many): named entities, by any model of the zoo or of transformers."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from datasets import Dataset
 
 import rnnzoo
 from rnnzoo.data import sentences
+from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
 from rnnzoo.training import probes
@@ -85,6 +87,18 @@ class Tag(Task):
         words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
         return words if options.model.get("character_size") else {**words, "word_length": 0}
 
+    def __init__(self, corpus: Corpus, *args, **kwargs):
+        super().__init__(corpus, *args, **kwargs)
+        if corpus.scheme is None:  # parts of speech and the like: every word has a class
+            self.description = replace(
+                self.description,
+                answer="tags",
+                metric="accuracy",
+                metric_meaning="share of the words with the right tag",
+                selects="accuracy",
+                scores=("accuracy", "macro_f1"),
+            )
+
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
         """Words as sub-tokens, each with a label.
 
@@ -98,7 +112,7 @@ class Tag(Task):
         )
         every = hasattr(self.config, "use_crf")
         number = self._numbers
-        inside = [number.get(f"I-{name[2:]}", i) if name != OUTSIDE else i for i, name in enumerate(self.labels)]
+        inside = [number.get(f"I-{name[2:]}", i) if name[:2] == "B-" else i for i, name in enumerate(self.labels)]
         found = {name: encoded[name] for name in ("input_ids", "character_ids") if name in encoded}
         found |= {"length": list(map(len, encoded["input_ids"])), "labels": [], "starts": [], "tags": []}
         for encoding, tags in zip(encoded.encodings, columns["tags"], strict=True):
@@ -130,7 +144,7 @@ class Tag(Task):
         outputs = model(**batch)
         probabilities, tags = (part.tolist() for part in outputs.logits.float().softmax(-1).max(-1))
         return outputs.loss, [
-            [(self._numbers[OUTSIDE], 1.0) if start == NOWHERE else (row[start], scores[start]) for start in starts]
+            [(self._unread, 1.0) if start == NOWHERE else (row[start], scores[start]) for start in starts]
             for row, scores, starts in zip(tags, probabilities, columns["starts"], strict=True)
         ]
 
@@ -138,15 +152,27 @@ class Tag(Task):
         return [[self._numbers[tag] for tag in row] for row in examples["tags"]]
 
     def metrics(self, predictions: list[list[tuple[int, float]]], references: list[list[int]]) -> dict[str, Any]:
+        if self.corpus.scheme is None:
+            found = self._accuracy.compute(
+                predictions=[tag for row in predictions for tag, _ in row],
+                references=[tag for row in references for tag in row],
+            )
+            return found | {"per_class": {self.labels[n]: scores for n, scores in found["per_class"].items()}}
+        # Where tags have no prefix, neighbours of one type are one entity, as I- tags are read.
+        names = [f"I-{name}" if self.corpus.scheme == "IO" and name != OUTSIDE else name for name in self.labels]
         found = self._entities.compute(
-            predictions=[[self.labels[tag] for tag, _ in row] for row in predictions],
-            references=[[self.labels[tag] for tag in row] for row in references],
+            predictions=[[names[tag] for tag, _ in row] for row in predictions],
+            references=[[names[tag] for tag in row] for row in references],
         )
         return {name: found[name] for name in ("f1", "precision", "recall", "per_type")}
 
     @cached_property
     def _entities(self) -> evaluate.Metric:
         return evaluate.load(str(Path(__file__).parent / "metrics" / "entities.py"))
+
+    @cached_property
+    def _accuracy(self) -> evaluate.Metric:
+        return evaluate.load(str(Path(__file__).parent / "metrics" / "accuracy.py"))
 
     def remarks(self) -> dict[str, dict[str, int]]:
         """Words that the model does not read; those of a stream are not known in advance."""
@@ -180,8 +206,8 @@ class Tag(Task):
         at, start, words = {part["start"]: part for part in answer}, 0, []
         for word in example["tokens"]:
             # The pipeline says nothing about what it truncates, and the evaluation counts that as outside.
-            part = at.get(start, {"entity": OUTSIDE, "score": 1.0})
-            words.append((self._numbers[part["entity"]], part["score"]))
+            part = at.get(start)
+            words.append((self._numbers[part["entity"]], part["score"]) if part else (self._unread, 1.0))
             start += len(word) + 1
         return words
 
@@ -196,3 +222,8 @@ class Tag(Task):
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {label: i for i, label in enumerate(self.labels)}
+
+    @property
+    def _unread(self) -> int:
+        """The tag of a word that the model does not read: outside of all entities, where there is that."""
+        return self._numbers.get(OUTSIDE, 0)

@@ -60,6 +60,7 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
         # In the saved tokenizer too, so that `truncation=True` alone, or a tagger's pipeline, truncates there.
         tokenizer.model_max_length = options.max_length
     job = task(corpus, tokenizer, model.config, options.max_length)
+    check_selects(job, options)
     job.rows = encode(job, corpus, texts)
     dataset = describe(job)
     accelerator.print(f"Examples: {dataset['splits']}.")
@@ -81,12 +82,16 @@ def parse(task: type[Task], argv: list[str] | None = None, defaults: dict[str, A
         options.output_dir = f"runs/{task.name}"
     if options.push_to_hub or options.hub_model_id:
         hub.check_id(options.hub_model_id or Path(options.output_dir).resolve().name)
-    choices = (*task.description.scores, "loss")
-    if options.metric_for_best_model not in (None, *choices):
-        raise RecipeError(f"metric_for_best_model is {options.metric_for_best_model!r}: choose {', '.join(choices)}.")
     build.check(task, options)
     task.check(options)
     return options
+
+
+def check_selects(task: Task, options: Options) -> None:
+    """Refuses to select the epoch by a metric that the task does not have."""
+    choices = (*task.description.scores, "loss")
+    if options.metric_for_best_model not in (None, *choices):
+        raise RecipeError(f"metric_for_best_model is {options.metric_for_best_model!r}: choose {', '.join(choices)}.")
 
 
 def load(task: type[Task], options: Options) -> Corpus:
@@ -161,7 +166,7 @@ def fit(
     test, predictions = evaluate(accelerator, model, task, "test", options)
     baselines = task.baselines()
     results = {
-        **task.record(),
+        **task.record(task.description),
         "model": Path(options.output_dir).resolve().name,
         "model_type": model.config.model_type,
         "model_config": model.config.to_diff_dict(),

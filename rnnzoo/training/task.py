@@ -234,7 +234,10 @@ class Task:
         return []
 
     @classmethod
-    def record(cls) -> dict[str, Any]:
-        """What results.json says of the task: its name, its kind and its description."""
-        description = asdict(cls.description) | {"traits": list(cls.description.traits)}  # as JSON has them
-        return {"task": cls.name, "kind": cls.kind, "description": description}
+    def record(cls, description: Description | None = None) -> dict[str, Any]:
+        """What results.json says of the task: its name, its kind and its description, by default the declared one."""
+        known = asdict(description or cls.description)
+        known = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in known.items()
+        }  # as in JSON
+        return {"task": cls.name, "kind": cls.kind, "description": known}

@@ -131,10 +131,15 @@ def test_balanced_weights_weigh_the_loss_of_each_class(tmp_path, reviews, micro_
     [
         ({"class_weights": "much"}, "class_weights is 'much': choose balanced"),
         ({"class_weights": "balanced", "streaming": True}, "the classes of a stream are not counted"),
-        ({"metric_for_best_model": "f1"}, "metric_for_best_model is 'f1': choose accuracy, macro_f1, loss"),
     ],
     ids=str,
 )
 def test_options_that_cannot_be_are_refused(options, says):
     with pytest.raises(RecipeError, match=says):
         parse(TASK, recipes.flags("runs/x", "nowhere", **NEW, **options))
+
+
+def test_a_metric_that_the_task_does_not_have_cannot_select_the_epoch(tmp_path, reviews):
+    with pytest.raises(RecipeError, match="metric_for_best_model is 'f1': choose accuracy, macro_f1, loss"):
+        recipes.run(TASK, tmp_path / "out", reviews, **NEW, **BRIEF, metric_for_best_model="f1")
+    assert not list((tmp_path / "out").iterdir())
