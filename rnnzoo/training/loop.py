@@ -93,7 +93,8 @@ def end_epoch(accelerator: Accelerator, model, task: Task, options: Options, pro
     validation, _ = evaluate(accelerator, model, task, "validation", options)
     progress.check_finite(validation["loss"])
     record = progress.end_epoch(validation, model.state_dict(), selects(task, options))
-    accelerator.log({f"validation_{name}": value for name, value in validation.items()}, progress.step)
+    numbers = {f"validation_{name}": value for name, value in validation.items() if isinstance(value, float)}
+    accelerator.log(numbers, progress.step)
     accelerator.print(
         f"epoch {record['epoch']}: train loss {record['train_loss']:.4f}, validation {brief(validation)}"
     )

@@ -117,7 +117,8 @@ class Task:
     ):
         """`max_length` truncates texts; without tokenizer and config, only what a saved folder answers can be read."""
         # The classes in the order of the model's outputs, which is a checkpoint's where the model started from one.
-        self.labels = corpus.labels if config is None else [config.id2label[i] for i in range(config.num_labels)]
+        outputs = [] if config is None else [config.id2label[i] for i in range(config.num_labels)]
+        self.labels = outputs if set(outputs) == set(corpus.labels) else corpus.labels
         self.corpus = corpus
         self.tokenizer, self.config, self.max_length = tokenizer, config, max_length
 

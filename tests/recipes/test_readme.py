@@ -16,8 +16,8 @@ import pytest
 
 from recipes import demo, imdb, ner
 from recipes.baselines import tfidf
-from rnnzoo.data.synthetic.reviews import make_reviews
 from rnnzoo import cli
+from rnnzoo.data.synthetic.reviews import make_reviews
 from rnnzoo.training import parity
 from rnnzoo.training.run import run
 from tests.support import small_bert

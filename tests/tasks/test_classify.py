@@ -14,7 +14,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, f1_score
 from transformers import pipeline
 
 import rnnzoo
@@ -308,7 +308,8 @@ def test_words_before_the_window_are_left_out_and_change_nothing():
 def test_a_run_starts_from_a_folder_that_another_wrote(tmp_path, written, served_here):
     folder, before = written
     results = run(tmp_path / "out", model_name_or_path=str(folder), learning_rate=0.0, **BRIEF)
-    assert results["metrics"]["test"] == pytest.approx(before["metrics"]["test"], abs=1e-6)
+    for metric in ("accuracy", "macro_f1", "loss"):
+        assert results["metrics"]["test"][metric] == pytest.approx(before["metrics"]["test"][metric], abs=1e-6)
     assert results["model_type"] == "rnnzoo-lstm"
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
     assert results["config"]["max_length"] is None and "truncation" not in (tmp_path / "out" / "README.md").read_text()
@@ -423,8 +424,8 @@ def columns(text=("good", "bad"), **others):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (columns(sentiment=(1, 0)), "has no column 'label', only: text, sentiment"),
-        (columns(label=(1, 1)), "have the label 1: there is nothing to tell apart"),
+        (columns(opinion=(1, 0)), "there is no column 'label', only: text, opinion. Name the one"),
+        (columns(label=(1, 1)), "have the label '1': there is nothing to tell apart"),
         (columns(text=("", " "), label=(0, 1)), "no word in texts"),
     ],
     ids=["no labels", "one class", "no words"],
@@ -587,4 +588,5 @@ def test_the_metric_is_that_of_scikit_learn(size):
     metric = evaluate.load(str(ROOT / "rnnzoo" / "tasks" / "metrics" / "accuracy.py"))
     predictions, references = np.random.default_rng(size).integers(0, 3, (2, size))
     found = metric.compute(predictions=predictions, references=references)
-    assert found == {"accuracy": accuracy_score(references, predictions)}
+    assert found["accuracy"] == accuracy_score(references, predictions)
+    assert found["macro_f1"] == pytest.approx(f1_score(references, predictions, average="macro", zero_division=0))

@@ -63,7 +63,9 @@ def sentences(tmp_path):
 def task_with(tokenizer=None, config=None, max_length=None):
     """The task with what reads sentences: by default, the zoo's tokenizer and a configuration of the zoo."""
     tokenizer = tokenizer or rnnzoo.train_tagger_tokenizer([row for row, _ in SENTENCES["train"]], vocab_size=99)
-    return TASK(Corpus("small", "here", LABELS, {}), tokenizer, config or rnnzoo.LSTMConfig(), max_length)
+    return TASK(
+        Corpus("small", "here", LABELS, {}, scheme="IOB2"), tokenizer, config or rnnzoo.LSTMConfig(), max_length
+    )
 
 
 @pytest.fixture
