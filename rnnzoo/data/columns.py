@@ -1,6 +1,7 @@
 """Which columns of a table are read: those that the user names, or those whose names say what they hold."""
 
 import difflib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ class Columns:
 
     def __post_init__(self):
         try:
-            b"".decode(self.encoding or "utf-8")
+            io.TextIOWrapper(io.BytesIO(), self.encoding or "utf-8")
         except LookupError as error:
             raise DataError(
                 f"encoding is {self.encoding!r}, which is not known here: name one of Python's, such as utf-8, "
@@ -167,5 +168,5 @@ def inferred(found: Mapping[Role, str], chosen: Columns) -> Iterator[tuple[Role,
 
 
 def shown(names: Sequence[str]) -> str:
-    """A few names, for a message."""
-    return ", ".join(f"{name:.40}" for name in names[:8]) + (", ..." if len(names) > 8 else "")
+    """A few names, for a message, which has one line."""
+    return ", ".join(" ".join(name.split())[:40] for name in names[:8]) + (", ..." if len(names) > 8 else "")

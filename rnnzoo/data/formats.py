@@ -20,7 +20,7 @@ import pyarrow
 import pyarrow.parquet
 from datasets import ClassLabel, Features, Value
 
-from rnnzoo.data.columns import LABEL, TAGS, TEXT, TOKENS, Find, NoColumn, Role
+from rnnzoo.data.columns import LABEL, TAGS, TEXT, TOKENS, Find, NoColumn, Role, shown
 from rnnzoo.data.corpus import Pass, Row
 from rnnzoo.data.errors import BadRow, DataError, brief
 
@@ -110,8 +110,9 @@ def open_csv(path: Path, find: Find, encoding: str | None, separators: str = ",;
     csv.field_size_limit(2**31 - 1)  # a text may be longer than the module's default of 131,072 characters
     faults, most = [], 0
     for separator in separators:
-        header = [name.strip() for name in next(csv.reader(_lines(path, encoding), delimiter=separator), [])]
-        if not any(header):
+        records = csv.reader(_lines(path, encoding), delimiter=separator)
+        header = [name.strip() for name in next(filter(None, records), [])]  # after any blank lines
+        if not header:
             return Table([], {}, partial(iter, ()))
         try:
             columns = find(header)
@@ -124,7 +125,8 @@ def open_csv(path: Path, find: Find, encoding: str | None, separators: str = ",;
         remark = "" if separator == separators[0] else f"The fields of {path.name} are separated by {separator!r}."
         read = partial(_csv_rows, partial(records, path, encoding, separator), header, columns)
         return Table(header, columns, read, remark=remark)
-    raise NoColumn(f"{faults[0]} The separator must be one of {' '.join(map(repr, separators))}.")
+    hint = "" if most > 1 else f" The separator must be one of {' '.join(map(repr, separators))}."
+    raise NoColumn(f"{faults[0]}{hint}")
 
 
 def open_tsv(path: Path, find: Find, encoding: str | None) -> Table:
@@ -141,7 +143,7 @@ def _csv_rows(
     for record in records:
         if len(record) != len(header):
             raise BadRow(
-                f"has {len(record)} fields, but the header has {len(header)} ({', '.join(header)}). Put a field that "
+                f"has {len(record)} fields, but the header has {len(header)} ({shown(header)}). Put a field that "
                 "contains the separator in quotes."
             )
         yield {role: None if record[place] is None else value(record[place]) for role, place, value in places}
@@ -199,21 +201,31 @@ def _plain_records(path: Path, encoding: str | None, separator: str) -> Iterator
 
 
 def _is_quoted(path: Path, encoding: str | None, width: int) -> bool:
-    """Whether quotes enclose fields of a file with tabs, where there are two customs.
+    """Whether quotes enclose fields of a file with tabs, where there are two customs: in one they are characters.
 
-    They do not if some field has a quote that could not enclose it, and every line has a complete record.
+    Raises:
+        BadRow: both readings are possible, and they differ in their rows.
     """
-    odd = False
+    lines = 0
     for line in _lines(path, encoding):
-        if fields := line.rstrip("\r\n"):
-            fields = fields.split("\t")
-            if len(fields) != width:
-                return True
-            odd = odd or any('"' in field and not _ENCLOSED.fullmatch(field) for field in fields)
-    return not odd
-
-
-_ENCLOSED = re.compile(r'"[^"]*(?:""[^"]*)*"')
+        if line := line.rstrip("\r\n"):
+            if line.count("\t") != width - 1:
+                return True  # it continues a field, or else is an error either way
+            lines += 1
+    records = 0
+    try:
+        for record in _quoted_records(path, encoding, "\t"):
+            if len(record) != width:
+                return False
+            records += 1
+    except BadRow:
+        return False
+    if records < lines:
+        raise BadRow(
+            f"has quotes that may enclose fields of several lines, or be characters of them: it has {records - 1} "
+            f"rows or {lines - 1}. Write the file as CSV with commas, or as JSONL, where there is no doubt."
+        )
+    return True
 
 
 # ---- JSON ----
@@ -229,19 +241,12 @@ def open_jsonl(path: Path, find: Find, encoding: str | None) -> Table:
 
 
 def open_json(path: Path, find: Find, encoding: str | None) -> Table:
-    """A JSON list of objects, or an object that holds one such list; or a JSON object a line, under this name too.
+    """A JSON list of objects, or an object that holds one such list; or one object after another, as in JSONL.
 
     Raises:
         NoColumn: as `columns.find` does.
     """
-    start = "".join(islice(_blocks(path, encoding), 16)).lstrip()
-    line, _, rest = start.partition("\n")
-    try:
-        first = json.loads(line)
-        by_line = isinstance(first, dict) and (bool(rest.strip()) or not any(map(_is_list_of_objects, first.values())))
-    except (ValueError, RecursionError):
-        by_line = False
-    return _json_table(partial(_lines_of_json if by_line else _elements, path, encoding), find)
+    return _json_table(partial(_elements, path, encoding), find)
 
 
 def _json_table(read: Pass, find: Find) -> Table:
@@ -267,10 +272,13 @@ def _lines_of_json(path: Path, encoding: str | None) -> Iterator[Row]:
 
 
 def _elements(path: Path, encoding: str | None) -> Iterator[Row]:
-    """The objects of the list that a JSON file holds, of which one is in memory at a time."""
+    """The objects that a JSON file holds, of which one is in memory at a time."""
     text = _JsonText(_blocks(path, encoding))
     if text.next() != "{":
         yield from map(_row, text.list())
+    elif _is_sequence(_JsonText(islice(_blocks(path, encoding), 64))):
+        while text.next():
+            yield _row(text.value())
     else:
         found = False
         for _ in text.items("{", "}"):
@@ -283,7 +291,18 @@ def _elements(path: Path, encoding: str | None) -> Iterator[Row]:
                 yield from map(_row, text.list())
             else:
                 text.value()
-    text.end()
+    if rest := text.next():
+        raise ValueError(f"it is not JSON: {rest!r} follows its end")
+
+
+def _is_sequence(text: "_JsonText") -> bool:
+    """Whether a file that begins with an object is one row after another, and not an object with a list of rows."""
+    try:
+        first = text.value()
+    except ValueError:  # longer than what is looked at
+        return False
+    lists = (value for value in first.values() if isinstance(value, list))
+    return text.next() == "{" or not any(isinstance(item, dict) for found in lists for item in found[:1])
 
 
 class _JsonText:
@@ -321,7 +340,7 @@ class _JsonText:
                 if end < len(self.buffer) or not self.more():  # a number might go on
                     self.at = end
                     return _valid(value, self.buffer[start:end])
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 if not self.more():
                     raise ValueError(f"it is not JSON ({error.msg} at {self.buffer[start : start + 40]!r})") from error
 
@@ -339,10 +358,6 @@ class _JsonText:
         for _ in self.items("[", "]"):
             yield self.value()
 
-    def end(self) -> None:
-        if rest := self.next():
-            raise ValueError(f"it is not JSON: {rest!r} follows its end")
-
 
 _CHARACTERS = re.compile(r"[ \t\r\n]*(.?)[ \t\r\n]*(.?)", re.DOTALL)
 
@@ -351,10 +366,6 @@ def _row(value: Any) -> Row:
     if not isinstance(value, dict):
         raise BadRow(f"is {value!r:.60}: it must be a JSON object whose keys are the columns.")
     return value
-
-
-def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _from_json(text: str) -> Any:

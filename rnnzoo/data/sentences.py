@@ -23,8 +23,8 @@ _LAYOUT = Layout(
     columns=((TOKENS, TAGS), (TEXT, SPANS, ANSWER)),
     described=(
         "A data set for a tagger is a .jsonl, .json, .parquet, .csv or .tsv file (columns tokens and ner_tags, or "
-        "text and entities), or a column file: .conll, .txt, .iob, .bio; or a folder with such files for train, test and "
-        "perhaps validation."
+        "text and entities), or a column file: .conll, .txt, .iob, .bio; or a folder with such files for train, "
+        "test and perhaps validation."
     ),
 )
 _FEATURES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
@@ -44,8 +44,8 @@ def load(
         "auto" (the known data set `name`), or a known name ("conll2003", "wnut_17"): `$RNNZOO_DATA/<name>` where that
             variable is set, else the Hub (or its copy in the local cache);
         "made": synthetic sentences, available on every machine;
-        a file, a tenth of which is held out for test (see `rnnzoo.data.division`), or a folder with such files for
-            `train`, `test` and perhaps `validation` (or `valid`, `dev`, `testa`, `testb`), or with several for each:
+        a file, which is divided 80 : 10 : 10 (see `rnnzoo.data.division`), or a folder with such files for `train`,
+            `test` and perhaps `validation` (or `valid`, `dev`, `testa`, `testb`), or with several for each:
             .parquet, .jsonl, .json, .csv, .tsv with columns for tokens and tags: lists of strings, or of numbers whose
                 meaning a parquet file's ClassLabel or a `labels.json` list beside the files tells; in CSV as JSON;
             the same with columns for a text and its entities, a list of `{"start", "end", "label"}` or of
@@ -82,7 +82,7 @@ def load(
     splits = {split: _in_memory(held[split], tagging, checked[split].split.where) for split in held}
     remarks = [*found.remarks, *tagging.remarks(), *_left_out(checked)]
     if "test" not in splits:
-        splits, divided = division.divide(splits["train"], [None] * len(splits["train"]))
+        splits, divided = division.divide(splits["train"], [None] * len(splits["train"]), seed)
         remarks.append(divided)
     splits = with_validation(splits, validation_fraction, seed=seed)
     tagging.check_train(set(chain.from_iterable(splits["train"]["tags"])), there.source)
@@ -119,7 +119,7 @@ def stream(
     where = {split: rows.split.where for split, rows in checked.items()}
     remarks = []
     if "test" not in held:
-        read, held["test"], divided = division.divide_lazily(read, lambda row: None)
+        read, held, divided = division.divide_lazily(read, lambda row: None, seed)
         remarks.append(divided)
     if "validation" not in held:
         held["validation"], read = set_apart(read, seed, there.source)
@@ -288,7 +288,7 @@ class _Tagging:
             tags = schemes.convert(tags, self.written, "IOB2", where)
         if unknown := sorted(set(tags) - set(self.labels)):
             raise DataError(
-                f"{where[0].upper()}{where[1:]} (counted from 0) has the tag {unknown[0]!r}, which did not occur when "
+                f"A word of {where} has the tag {unknown[0]!r}, which did not occur when "
                 f"the labels were collected ({shown(self.labels)}): the data set was changed during the run. Leave it "
                 "as it is until the run has finished, and start again."
             )

@@ -55,6 +55,6 @@ def _span(span: Any, at: str, text: str) -> tuple[int, int, str]:
         )
     if not text[start:end].strip():
         raise BadRow(f"{at}, which covers white space only, {text[start:end]!r:.60}. Correct it, or leave it out.")
-    if not label or label != label.strip():
-        raise BadRow(f"{at}, whose label must be a name without spaces around it, such as LOC.")
+    if not (label := label.strip()):
+        raise BadRow(f"{at}, whose label must be a name, such as LOC.")
     return start, end, label

@@ -47,8 +47,8 @@ def load(
         "auto": the known data set `name`: `$RNNZOO_DATA/<name>` where that variable is set, else the Hub (or its copy
             in the local cache);
         "made": synthetic reviews, available on every machine;
-        a file, .csv, .tsv, .json, .jsonl or .parquet, a tenth of which is held out for test, the same share of every
-            class (see `rnnzoo.data.division`);
+        a file, .csv, .tsv, .json, .jsonl or .parquet, which is divided 80 : 10 : 10, the same share of every class
+            (see `rnnzoo.data.division`);
         a folder with `train|validation|test` as such files, or each as several: `train-00000-of-00002.parquet`;
         a folder like `aclImdb`, with `train/neg/*.txt`, `train/pos/*.txt` and the same under `test`;
         a known name, or a Hub id.
@@ -82,7 +82,7 @@ def load(
     remarks = [*found.remarks, *remarks, *chain.from_iterable(rows.remarks() for rows in checked.values())]
     splits = {split: _numbered(table, names) for split, table in tables.items()}
     if "test" not in splits:
-        splits, divided = division.divide(splits["train"], splits["train"]["label"][:])
+        splits, divided = division.divide(splits["train"], splits["train"]["label"][:], seed)
         remarks.append(divided)
     splits = with_validation(splits, validation_fraction, seed=seed, stratify_by="label")
     overlap = Overlap(splits["test"]["text"])
@@ -116,7 +116,7 @@ def stream(
     held = {split: list(rows()) for split, rows in checked.items() if split != "train"}
     remarks = []
     if "test" not in held:
-        read, held["test"], divided = division.divide_lazily(read, itemgetter("label"))
+        read, held, divided = division.divide_lazily(read, itemgetter("label"), seed)
         remarks.append(divided)
     if "validation" not in held:
         held["validation"], read = set_apart(read, seed, there.source)

@@ -120,8 +120,11 @@ def test_folders_without_a_data_set_are_refused(tmp_path, task):
     (tmp_path / "empty").mkdir()
     refused(task, tmp_path / "empty", "no data set that can be read, but nothing. A data set")
     refused(task, write(tmp_path / "odd", other=task[3]), r"but other.parquet\. A data set")
-    refused(task, tmp_path / "absent", "must be a folder .* not there")
-    refused(task, tmp_path / "odd" / "other.parquet", "must be a folder .* a file")
+    refused(task, tmp_path / "absent", "must be a folder, a file or a Hub id, but it is not there")
+    refused(task, "absent.csv", "must be a folder, a file or a Hub id, but it is not there")
+    (tmp_path / "odd" / "notes.md").write_text("mine")
+    refused(task, tmp_path / "odd" / "notes.md", "The file 'notes.md' is of no format that is read here. A data set")
+    (tmp_path / "odd" / "notes.md").unlink()
     write(tmp_path / "odd", train=task[2], test=task[3], testb=task[3])
     refused(task, tmp_path / "odd", "test split more than once: test.parquet, testb.parquet")
 

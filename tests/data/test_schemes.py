@@ -13,6 +13,7 @@ SENTENCE = {
     "IOB2": "B-LOC B-LOC I-LOC O B-PER B-ORG I-ORG I-ORG B-ORG O O B-a-b I-a-b".split(),
     "IOB1": "I-LOC B-LOC I-LOC O I-PER I-ORG I-ORG I-ORG B-ORG O O I-a-b I-a-b".split(),
     "IOBES": "S-LOC B-LOC E-LOC O S-PER B-ORG I-ORG E-ORG S-ORG O O B-a-b E-a-b".split(),
+    "BILUO": "U-LOC B-LOC L-LOC O U-PER B-ORG I-ORG L-ORG U-ORG O O B-a-b L-a-b".split(),
 }
 SPANS = [("LOC", 0, 1), ("LOC", 1, 3), ("PER", 4, 5), ("ORG", 5, 8), ("ORG", 8, 9), ("a-b", 11, 13)]
 

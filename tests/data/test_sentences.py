@@ -108,7 +108,9 @@ def test_a_tag_that_comes_later_is_named(tmp_path):
     found = stream(folder)
     with (folder / "train.conll").open("a") as file:
         file.write("\nXmas NN I-NP B-DATE\n")
-    with pytest.raises(DataError, match=r"Row 4 .* train split \(folder mine\) has the tag 'B-DATE', .*O, B-"):
+    with pytest.raises(
+        DataError, match=r"^A word of row 4 of the train split \(folder mine\) has the tag 'B-DATE', .*O, B-"
+    ):
         list(found.read())
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnzoo.data.errors import DataError
+from rnnzoo.data.errors import BadRow
 from rnnzoo.data.schemes import entities
 from rnnzoo.data.spans import words_and_tags
 
@@ -42,7 +42,7 @@ def walk(text, spans):
 @given(annotated())
 def test_words_and_tags_are_those_of_a_walk_over_the_characters(drawn):
     text, spans = drawn
-    words, tags = words_and_tags(text, spans, "Row 0")
+    words, tags = words_and_tags(text, spans)
     assert (words, tags) == walk(text, spans)
     # No character is lost, and every span is an entity, left to right.
     assert "".join(words) == "".join(text.split())
@@ -52,7 +52,7 @@ def test_words_and_tags_are_those_of_a_walk_over_the_characters(drawn):
 
 def test_a_sentence_in_spans():
     text, york = "Ada (née Byron) left  New York.", {"start": 22, "end": 30, "label": "LOC", "token_start": 5}
-    words, tags = words_and_tags(text, [york, [0, 3, "PER"], [9, 14, "PER"]], "Row 0")
+    words, tags = words_and_tags(text, [york, [0, 3, "PER"], [9, 14, "PER"]])
     assert words == ["Ada", "(née", "Byron", ")", "left", "New", "York", "."]
     assert tags == ["B-PER", "O", "B-PER", "O", "O", "B-LOC", "I-LOC", "O"]
 
@@ -61,11 +61,15 @@ def test_a_sentence_in_spans():
     "span", ["LOC", [0, 3], [0, 3, "LOC", "x"], [0, True, "LOC"], [0, "3", "LOC"], [0, 3, 7], None]
 )
 def test_what_is_no_span_is_refused(span):
-    with pytest.raises(DataError, match=r"^Row 7 has the span .*\. A span must be"):
-        words_and_tags("Bonn is here", [span], "Row 7")
+    with pytest.raises(BadRow, match=r"^has the span .*\. A span must be"):
+        words_and_tags("Bonn is here", [span])
 
 
-@pytest.mark.parametrize("label", ["", " ", "LOC ", "\tLOC"])
-def test_a_label_is_a_name_without_spaces_around_it(label):
-    with pytest.raises(DataError, match="whose label must be a name"):
-        words_and_tags("Bonn is here", [[0, 4, label]], "Row 7")
+@pytest.mark.parametrize("label", ["", " \t"])
+def test_a_label_is_a_name(label):
+    with pytest.raises(BadRow, match="whose label must be a name"):
+        words_and_tags("Bonn is here", [[0, 4, label]])
+
+
+def test_white_space_around_a_label_is_not_part_of_it():
+    assert words_and_tags("Bonn is here", [[0, 4, "\xa0LOC "]])[1] == ["B-LOC", "O", "O"]

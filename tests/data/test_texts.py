@@ -14,6 +14,8 @@ from tests.support.data_files import write
 
 
 GOOD = rows(10)
+ALL = ("parquet", "csv", "tsv", "jsonl", "json")
+LOOSE = ALL[1:]  # whose values may have any types
 
 
 def load(folder, **options):
@@ -42,15 +44,54 @@ def classes(folder, split, names, columns):
 # ---- class names and columns ----
 
 
-def test_classes_without_names_are_numbered_and_a_stream_asks_for_names(tmp_path):
-    folder = write(tmp_path / "mine", "jsonl", train=rows(20, classes=3), validation=rows(4), test=rows(6))
-    corpus = load(folder)
-    assert (corpus.name, corpus.source, corpus.labels) == ("mine", "folder mine", ["0", "1", "2"])
-    features = Features({"text": Value("string"), "label": ClassLabel(names=["0", "1", "2"])})
-    assert all(part.features == features for part in corpus.splits.values())
-    assert corpus.read is corpus.banner is None
-    refused(folder, "Class names .* unknown, and --streaming does not infer them: add labels.json", [stream])
-    refused(write(folder, "jsonl", test={"text": ["a"], "label": [3]}), "label 3, but there are 3 classes", [load])
+# What is written, in which formats, and the names of the classes in their order.
+LABELS = {
+    "strings": (["pos", "neg", " neutral\t"], ALL, ["neg", "neutral", "pos"]),
+    "numbers from 0": ([0, 1, 2], ALL, ["0", "1", "2"]),
+    "numbers from 1, and two digits": ([10, 9, 1], ALL, ["1", "9", "10"]),
+    "numbers below 0": ([1, -1, 0], ALL, ["-1", "0", "1"]),
+    "fractions that are whole": ([4.0, 2.0, 0.0], ALL, ["0", "2", "4"]),
+    "truth values": ([True, False, True], ("parquet", "jsonl", "json"), ["False", "True"]),
+    "numbers and strings": ([1, "one", "2"], LOOSE, ["1", "2", "one"]),
+    "numbers that no number holds": (["9" * 30, "1", "2"], ALL, ["1", "2", "9" * 30]),
+}
+
+
+@pytest.mark.parametrize("labels, formats, names", LABELS.values(), ids=LABELS)
+def test_labels_without_names_name_themselves(tmp_path, labels, formats, names):
+    rows = [{"text": f"film {i}", "label": labels[i % 3]} for i in range(9)]
+    for suffix in formats:
+        test = [row | {"text": f"another {row['text']}"} for row in rows]
+        folder = write(tmp_path / suffix, suffix, train=rows, validation=test[:3], test=test)
+        features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+        found, lazy = load(folder), stream(folder)
+        assert found.labels == lazy.labels == names and found.read is found.banner is found.scheme is None
+        named = [str(int(label) if type(label) is float else label).strip() for label in labels]
+        expected = [names.index(name) for name in named]
+        assert found.splits["train"]["label"][:] == [row["label"] for row in lazy.read()] == expected * 3
+        for split in ("validation", "test"):
+            assert found.splits[split].features == lazy.splits[split].features == features
+            assert found.splits[split].to_dict() == lazy.splits[split].to_dict()
+        assert found.remarks == lazy.remarks == [f"Classes, by their labels: {', '.join(names)}."]
+
+
+def test_classes_are_those_of_all_splits(tmp_path):
+    splits = {"train": rows(6), "validation": rows(4), "test": {"text": ["a", "b"], "label": [1, 3]}}
+    folder = write(tmp_path / "mine", "jsonl", **splits)
+    for corpus in (load(folder), stream(folder)):
+        assert corpus.labels == ["0", "1", "3"] and corpus.splits["test"]["label"][:] == [1, 2]
+        assert "Warning: train has no example of the classes 3, which other splits have." in corpus.remarks
+    some = stream(write(folder, "jsonl", train={"text": ["a", "b", "c"], "label": [1, 0, 2]}), most=2)
+    assert some.labels == ["0", "1", "3"] and len(list(some.read())) == 2
+
+
+def test_a_label_that_comes_later_is_named(tmp_path):
+    folder = write(tmp_path / "mine", "csv", train=rows(6), validation=rows(2), test=rows(2))
+    found = stream(folder)
+    with (folder / "train.csv").open("a") as file:
+        file.write("more,7\n")
+    with pytest.raises(DataError, match="has the label '7', which did not occur when the classes were collected"):
+        list(found.read())
 
 
 def test_class_names_from_labels_json(tmp_path):
@@ -72,7 +113,7 @@ def test_class_names_that_a_file_stores(tmp_path):
 def test_known_names_refuse_the_unsupervised_label(tmp_path, monkeypatch):
     write(tmp_path / "imdb", train=GOOD, test=GOOD | {"label": [-1] * 10})
     monkeypatch.setenv("RNNZOO_DATA", str(tmp_path))
-    refused("auto", r"test split .* label -1, .* 2 classes \(negative, positive\)", [load])
+    refused("auto", "test split .* label -1, .* classes are negative, positive, numbered 0 to 1", [load])
 
 
 def test_integers_of_any_type_are_brought_into_one_form(tmp_path):
@@ -85,16 +126,33 @@ def test_integers_of_any_type_are_brought_into_one_form(tmp_path):
     assert part.to_dict() == {"text": ["a", "", "c"], "label": [1, 0, 1]}
 
 
-def test_classes_have_no_gap_and_are_more_than_one(tmp_path):
+def test_names_are_also_labels(tmp_path):
+    """Strings mean the classes of those names, and numbers in strings nothing: labels.json names numbers only."""
+    train = [{"text": f"film {i}", "label": label} for i, label in enumerate(["b", 0, "b", "a"])]
+    folder = write(tmp_path / "mine", "jsonl", ["b", "a"], train=train, validation=train, test=train)
+    assert load(folder).splits["test"]["label"][:] == stream(folder).splits["test"]["label"][:] == [0, 0, 0, 1]
+    write(folder, "jsonl", test=[{"text": "film", "label": "1"}])
+    refused(folder, "has the label '1', but the classes are b, a. Correct it")
+
+
+def test_the_catalog_translates_labels(tmp_path, monkeypatch):
+    train = [
+        {"text": f"film {i}", "label": label} for i, label in enumerate(["pos", "neg", "positive", "negative"] * 9)
+    ]
+    write(tmp_path / "imdb", "csv", train=train, validation=train, test=train[:4])
+    monkeypatch.setenv("RNNZOO_DATA", str(tmp_path))
+    for corpus in (load("auto"), stream("auto")):
+        assert corpus.labels == ["negative", "positive"] and corpus.splits["test"]["label"][:] == [1, 0, 1, 0]
+
+
+def test_there_are_two_classes_at_least(tmp_path):
     splits = {"validation": rows(4), "test": rows(4)}
-    folder = write(tmp_path / "gap", train=GOOD | {"label": [1, 2] * 5}, **splits)
-    refused(folder, "labels of the train split .* are 1, 2: .* labels.json", [load])
     folder = write(tmp_path / "one", labels=["a", "b"], train=GOOD | {"label": [1] * 10}, **splits)
-    refused(folder, "All rows that are read of the train split .* have the label 1: there is nothing to tell apart")
+    refused(folder, "All rows that are read of the train split .* have the label 'b': there is nothing to tell apart")
     # The first class of a file that is sorted by class.
     folder = write(tmp_path / "sorted", labels=["a", "b"], train=GOOD | {"label": [0] * 5 + [1] * 5}, **splits)
     assert len(list(stream(folder, most=6).read())) == 6
-    refused(folder, "have the label 0: .* --max_train_steps", [lambda folder: stream(folder, most=5)])
+    refused(folder, "have the label 'a': .* --max_train_steps", [lambda folder: stream(folder, most=5)])
 
 
 # ---- aclImdb ----
@@ -126,8 +184,8 @@ def test_a_folder_like_acl_imdb_whole_and_lazily(tmp_path):
 
 def test_damaged_folders_like_acl_imdb_are_refused(tmp_path):
     folder = acl_folder(tmp_path / "aclImdb")
-    (folder / "train" / "neg" / "3_3.txt").write_bytes(b"\xff\xfe")
-    refused(folder, "train/neg/3_3.txt is not UTF-8")
+    (folder / "train" / "neg" / "3_3.txt").write_bytes(b"caf\xe9")
+    refused(folder, "train/neg/3_3.txt cannot be read as UTF-8")
     for file in (folder / "train" / "neg").iterdir():
         file.unlink()
     refused(folder, "no text in train/neg")
@@ -164,10 +222,19 @@ def test_a_validation_split_of_its_own_is_kept_unless_a_fraction_is_given(tmp_pa
 
 
 def test_a_validation_split_needs_rows_and_a_fraction(tmp_path):
-    folder = write(tmp_path / "mine", train=rows(3), test=GOOD)
-    refused(folder, "No validation split can be drawn from the 3 rows of train, 0.2 of every class", [load])
+    folder = write(tmp_path / "mine", train=rows(2), test=GOOD)
+    refused(folder, "No validation split can be drawn from the 2 rows of train, 0.2 of every class", [load])
     for fraction in (0, 1, -0.1):  # before any work: there is no such folder
         refused(tmp_path / "absent", f"validation_fraction is {fraction}", [load], validation_fraction=fraction)
+
+
+def test_classes_that_are_too_small_to_be_divided_stay_in_train(tmp_path):
+    labels = [0] * 20 + [1] * 2 + [2]
+    train = {"text": [f"film {i}" for i in range(23)], "label": labels}
+    splits = load(write(tmp_path / "mine", train=train, test=GOOD)).splits
+    assert Counter(splits["train"]["label"]) == {0: 16, 1: 1, 2: 1}
+    assert Counter(splits["validation"]["label"]) == {0: 4, 1: 1}
+    assert sorted([*splits["train"]["text"], *splits["validation"]["text"]]) == sorted(train["text"])
 
 
 def test_a_stream_holds_one_row_in_twenty_out(tmp_path, monkeypatch):

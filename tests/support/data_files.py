@@ -28,12 +28,16 @@ def _write_parquet(path, columns):
     pq.write_table(pa.Table.from_pylist(columns) if isinstance(columns, list) else pa.table(columns), path)
 
 
-def _write_csv(path, columns):
+def _write_csv(path, columns, separator=","):
     """As pandas and spreadsheets do, but that an empty string is in quotes and a missing value is not."""
     rows = _rows(columns)
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(columns)
-    lines = [",".join(names), *(",".join(_field(row.get(name)) for name in names) for row in rows)]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lines = [names, *([_field(row.get(name)) for name in names] for row in rows)]
+    path.write_text("".join(separator.join(line) + "\n" for line in lines), encoding="utf-8")
+
+
+def _write_tsv(path, columns):
+    _write_csv(path, columns, "\t")
 
 
 def _field(value):
@@ -46,6 +50,10 @@ def _field(value):
 
 def _write_jsonl(path, columns):
     path.write_text("".join(json.dumps(row) + "\n" for row in _rows(columns)), encoding="utf-8")
+
+
+def _write_json(path, columns):
+    path.write_text(json.dumps(_rows(columns), indent=1), encoding="utf-8")
 
 
 def _write_columns(path, columns):
@@ -65,7 +73,9 @@ COLUMN_FILES = ("conll", "txt", "iob", "bio")
 WRITERS = {
     "parquet": _write_parquet,
     "csv": _write_csv,
+    "tsv": _write_tsv,
     "jsonl": _write_jsonl,
+    "json": _write_json,
     **dict.fromkeys(COLUMN_FILES, _write_columns),
 }
 
