@@ -1,6 +1,7 @@
 """Corpora of sentences with named entities, for taggers: read whole (`load`) or lazily (`stream`), one row check."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -143,6 +144,16 @@ def stream(
     return Corpus(
         there.name, there.source, tagging.labels, DatasetDict(splits), read, scheme=tagging.scheme, remarks=remarks
     )
+
+
+def first(dataset: str, columns: Columns) -> Row:
+    """The first complete example, which tells whether a data set holds tagged sentences.
+
+    Raises:
+        DataError: it does not, or there is no such data set.
+    """
+    _, found = _open("", dataset, columns, lazy=True)
+    return next(_checked(found, replace(columns, drop_incomplete=True))["train"]())
 
 
 def _open(name: str, dataset: str, columns: Columns, *, lazy: bool) -> tuple[Place, Found]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from operator import itemgetter
@@ -131,6 +132,18 @@ def stream(
     splits = DatasetDict({split: _numbered(_table(held[split]), names) for split in ("validation", "test")})
     read = partial(_pass, read, most, {name: number for number, name in enumerate(names)})
     return Corpus(there.name, there.source, names, splits, read, remarks=remarks)
+
+
+def first(dataset: str, columns: Columns) -> Row:
+    """The first complete example, which tells whether a data set holds texts with a label each.
+
+    Raises:
+        DataError: it does not, or there is no such data set.
+    """
+    if dataset == "made":
+        return {"text": "", "label": "positive"}
+    _, found, names = _open("", dataset, columns, lazy=True)
+    return next(_checked(found.splits, names, replace(columns, drop_incomplete=True))["train"]())
 
 
 def _open(name: str, dataset: str, columns: Columns, *, lazy: bool) -> tuple[Place, Found, tuple[str, ...] | None]:

@@ -120,8 +120,8 @@ def unknown_words(task: Task) -> list[str]:
         return []
     return [
         f"Warning: {share:.0%} of the tokens of the validation split are unknown to the tokenizer. Its words come "
-        "from the training split (or a checkpoint) and are separated by spaces and punctuation: check that the languages "
-        "agree, and split texts of a script without spaces (Chinese, Japanese, Thai) into words before training."
+        "from the training split (or a checkpoint) and are separated by spaces and punctuation: check that the "
+        "languages agree, and split texts of a script without spaces (Chinese, Japanese, Thai) into words first."
     ]
 
 
