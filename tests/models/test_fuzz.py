@@ -37,7 +37,7 @@ import rnnzoo
 from rnnzoo.data import sentences as tagged
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import load_word_vectors
-from rnnzoo.tasks.classify import ImdbOptions
+from rnnzoo.tasks.classify import Classify
 from rnnzoo.training.command_line import parse
 from tests import conftest  # noqa: F401, first of all, because it says that there is no network
 from tests.support.reliability import note
@@ -293,7 +293,7 @@ def check_checkpoints(drawn):
 
 # ---- YAML ----
 
-NAMES = st.sampled_from(sorted(field for field in ImdbOptions.__dataclass_fields__)) | st.text(max_size=5)
+NAMES = st.sampled_from(sorted(Classify.Options.__dataclass_fields__)) | st.text(max_size=5)
 MAPPINGS = st.dictionaries(
     st.sampled_from(["model_type", "hidden_size", "vocab_size", "pooling", "window", "punctuation", "lowercase"])
     | st.text(max_size=3),
@@ -322,7 +322,7 @@ def check_yaml(content):
     with folder() as path:
         (path / "some.yaml").write_bytes(content)
         try:
-            parse(ImdbOptions, ["--config", str(path / "some.yaml")])
+            parse(Classify.Options, ["--config", str(path / "some.yaml")])
         except RecipeError as error:
             assert len(str(error)) < 3000
             return refused(error)
@@ -342,7 +342,7 @@ def check_columns(edits):
         (path / "train.conll").write_bytes(damaged(COLUMNS, edits))
         (path / "test.conll").write_bytes(COLUMNS)
         try:
-            corpus = tagged.load(str(path), seed=0)
+            corpus = tagged.load("columns", str(path), seed=0)
         except RecipeError as error:
             return refused(error)
     assert all(len(row["tokens"]) == len(row["tags"]) for split in corpus.splits.values() for row in split)
