@@ -50,6 +50,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _HEADER = re.compile(rb"([+-]?\d{1,30}) ([+-]?\d{1,30})\s*")
 # A number that is part of a vector rather than of a phrase, such as "iPhone 4" and "Windows 3.11".
 _COMPONENT = re.compile(rb"[+-]?\d*\.\d{3,}(?:[eE][+-]?\d+)?|[+-]?\d\.?\d*[eE][+-]\d+")
+# No vector has such numbers. A word with a space in a binary file, which ends words at spaces, looks like them.
+_TOO_LARGE = 1e10
 # No line and no word has as many bytes: a limit on what is read into memory of a file that is something else.
 _LONGEST = 1 << 20
 # The largest compression ratio of Deflate.
@@ -165,14 +167,15 @@ def _collected(
             )
     vectors = torch.frombuffer(numbers, dtype=torch.float32).view(-1, width)  # [N, E]
     words = list(row_of)
-    finite = vectors.isfinite().all(dim=1)
-    if not finite.all():
-        word = words[int(finite.int().argmin())]
+    sound = (vectors.amax(dim=1) < _TOO_LARGE) & (vectors.amin(dim=1) > -_TOO_LARGE)  # neither for NaN
+    if not sound.all():
+        word = words[int(sound.int().argmin())]
         # After a header the first word is in line 2.
         line = row_of[word] + (declared is not None)
         raise ValueError(
             f"The vector of {word!r:.60} in {name!r} (line {line}, if it is text) has a number that is not finite, or "
-            "too large for 32 bits. Download the file again, or remove that word."
+            f"{_TOO_LARGE:g} or larger. Download the file again, or remove that word. If the file is binary and its "
+            "words have spaces, save it as text: a binary file cannot hold them."
         )
     return WordVectors(words, vectors)
 

@@ -214,7 +214,7 @@ BAD_LINES = {
     "tabs": ("of\t1\t2\t3\t4\t5", "should have 5 numbers .* has 0 fields"),
     "nan": ("of 1 2 nan 4 5", r"vector of 'of' .*\(line \d, .* not finite"),
     "infinite": ("of 1 -inf 2 inf 5", r"vector of 'of' .*\(line \d, .* not finite"),
-    "too large": ("of 1 2 1e39 4 5", r"vector of 'of' .*\(line \d, .* too large"),
+    "too large": ("of 1 2 1e39 4 5", r"vector of 'of' .*\(line \d, .* or 1e\+10 or larger"),
 }
 
 
@@ -240,6 +240,11 @@ def test_binary_numbers_must_be_finite(path, value):
     vectors = VECTORS.copy()
     vectors[3, 2] = value
     refused(path, binary(vectors=vectors), "vector of 'café' .* not finite")
+
+
+def test_words_with_spaces_in_a_binary_file_are_refused_with_the_way_out(path):
+    words, vectors = ["of", "New York", "the"], np.random.default_rng(1).normal(size=(3, 50))
+    refused(path, binary(words, vectors), "vector of 'New' .* have spaces, save it as text")
 
 
 @pytest.mark.parametrize("body", [text(), binary()[len(header()) :]], ids=["text", "binary"])
