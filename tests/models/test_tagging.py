@@ -139,6 +139,46 @@ def test_words_from_elsewhere_are_added_if_a_text_can_have_them():
 # ---- characters ----
 
 
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_retraining_takes_words_and_characters_from_the_new_texts_only(tmp_path, lowercase, batched):
+    """And keeps the options: the result is that of training a tokenizer on the words of the texts."""
+    texts = ["Город Москва didn't, well-known\ud83d", "Москва и Новосибирскаяобласть."] * 2
+    sentences = [["Город", "Москва", "did", "n't", ",", "well-known", "\ufffd"]]
+    sentences = (sentences + [["Москва", "и", "Новосибирскаяобласть", "."]]) * 2
+    options = {"vocab_size": 60, "lowercase": lowercase, "word_length": 6}
+    old = train_tagger_tokenizer(SENTENCES, **options)
+    found = old.train_new_from_iterator(iter([texts] if batched else texts), 60)
+    found.save_pretrained(tmp_path)
+    expected = train_tagger_tokenizer(sentences, min_count=1, **options)
+    for new in found, AutoTokenizer.from_pretrained(tmp_path):
+        assert type(new) is CharacterTokenizer and new.get_vocab() == expected.get_vocab()
+        assert new(texts) == expected(texts) and new.character_vocab_size == expected.character_vocab_size
+
+
+def test_retraining_takes_the_options_of_transformers(tokenizer):
+    texts = ["Москва Москва Город Город Тверь"]
+    new = tokenizer.train_new_from_iterator(
+        texts, 6, new_special_tokens=["<sep>"], special_tokens_map={"<unk>": "[UNK]"}, min_frequency=2
+    )
+    assert new.convert_ids_to_tokens(range(len(new))) == ["<pad>", "<s>", "[UNK]", "<sep>", "город", "москва"]
+    assert new("Тверь <sep>")["input_ids"] == [2, 2, 2, 2] and new.unk_token_id == 2
+    assert new.init_kwargs["letters"] == "".join(sorted(set("МоскваГород")))
+    with pytest.raises(ValueError, match="no word in"):
+        tokenizer.train_new_from_iterator([" "], 9)
+
+
+def test_words_that_are_not_those_of_raw_text_are_warned_of(tokenizer):
+    chinese = [["我", "喜欢", "北京", "大学", "。"]]
+    with pytest.warns(UserWarning, match=r"^1 of 5 texts \(20%\) .*splits raw text at spaces") as caught:
+        train_tagger_tokenizer(SENTENCES + chinese, vocab_size=60)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"^1 of 1 texts \(100%\) .*splits raw text at spaces"):
+        tokenizer.train_new_from_iterator(["我喜欢北京大学。"], 60)
+    tokenizer.train_new_from_iterator(["我 喜欢 北京 大学 。"], 60)
+    train_tagger_tokenizer(SENTENCES * 10 + chinese, vocab_size=60)
+
+
 def test_characters_keep_their_case_and_long_words_both_ends(tokenizer):
     by_id = dict(enumerate(tokenizer.init_kwargs["letters"], start=2)) | {0: "", 1: "?"}
 

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tracemalloc
 import unicodedata
+import warnings
 from collections import Counter
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from rnnzoo.tokenization_rnnzoo import train_tokenizer
 
@@ -32,6 +34,9 @@ AWKWARD = st.lists(
     | st.text(st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs", "Cn"]), max_size=4),
     max_size=12,
 ).map("".join)
+
+# Random characters may happen to be those of a script without spaces.
+any_script = pytest.mark.filterwarnings("ignore:.* script without spaces between words")
 
 
 def train(texts, vocab_size=1000, **choices):
@@ -69,6 +74,7 @@ def test_vocabulary_depends_on_counts_only(texts, shuffler):
     assert one.convert_ids_to_tokens(range(3, len(one))) == ranked[:5]
 
 
+@any_script
 @settings(max_examples=200, deadline=None)
 @given(AWKWARD, st.booleans(), st.sampled_from(["split", "drop", "keep"]))
 @example("It's\r\nfine<br /><BR>ΟΔΟΣ Cafe\u0301 👩\u200d🚀 na\u00adive", True, "split")
@@ -94,6 +100,7 @@ def test_offsets_point_into_the_raw_text(text, lowercase, punctuation):
     assert not any(c.isalpha() or c.isdecimal() for c in rest) if punctuation == "drop" else not rest.strip()
 
 
+@any_script
 @settings(max_examples=100, deadline=None)
 @given(AWKWARD)
 @example("H\u0331")
@@ -103,6 +110,7 @@ def test_every_word_of_the_vocabulary_is_read_as_itself(text):
         assert tokenizer(tokenizer.convert_ids_to_tokens(id_))["input_ids"] == [id_]
 
 
+@any_script
 @settings(max_examples=50, deadline=None)
 @given(AWKWARD, st.sampled_from(["split", "drop", "keep"]))
 @example("<PAD> <s> </S><unk> x<s> <s>x", "keep")
@@ -145,6 +153,59 @@ def test_nothing_is_added_unless_asked():
     assert words(with_eos, "a good film") == ["a", "good", "film", "</s>"]
     assert words(with_eos, "a good film", truncation=True, max_length=2) == ["a", "</s>"]
     assert with_eos("", add_special_tokens=False)["input_ids"] == []
+
+
+def test_a_pair_of_texts_is_separated(tmp_path):
+    for number, end in enumerate(([], ["</s>"])):
+        train(["a b c d <s>"], add_eos=bool(end)).save_pretrained(tmp_path / str(number))
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / str(number))
+        pair = tokenizer("a b", "c d")
+        assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == ["a", "b", *(end or ["<s>"]), "c", "d", *end]
+        assert pair.sequence_ids() == [0, 0, None, 1, 1, *[None] * len(end)]
+        # As a pipeline calls it, which is given {"text": …, "text_pair": …}.
+        assert dict(tokenizer(text="a b", text_pair="c d")) == dict(pair)
+        assert words(tokenizer, "a b c d") == ["a", "b", "c", "d", *end]
+        assert tokenizer("a b <s>", "c d")["input_ids"].count(tokenizer.bos_token_id) == (not end)
+
+
+UNSPACED = {
+    "Chinese": ["这部电影很好看", "这部电影很难看", "我不喜欢这部电影。"],
+    "Japanese": ["この映画はとても良かったです。", "コンピューターが好きです"],
+    "Thai": ["หนังดีมาก", "หนังแย่มาก"],
+    "Khmer": ["ខ្ញុំចូលចិត្តភាពយន្តនេះ"],
+    "Chinese with marks and digits": ["2019年的这部电影,真的很好看!!!!", "我在北京看了这部电影 :-) :-)"],
+}
+SPACED = {
+    "English": ["I watched it in 東京 (Tokyo), by the director of 重慶森林; see https://example.com/a?b=c#d_e%20f"],
+    "German": ["Das Donaudampfschifffahrtsgesellschaftskapitänspatent überraschte Fußgängerübergangsbenutzer"],
+    "code": ["def test_that_a_very_long_name_is_no_text(self): return self.x['ключ_словаря'][0:10]"],
+    "Russian": ["Этот фильм замечательный, превосходительнейший"],
+    "Korean": ["이 영화는 정말 재미있습니다"],
+    "Chinese, segmented": ["这 部 电影 很 好看", "我 不 喜欢 这 部 电影 。"],
+    "Japanese, segmented": ["この 映画 は とても 良かった です 。", "コンピューター が 好き です"],
+    "Japanese in katakana, segmented": ["スマートフォン ケース", "インターネット"],
+    "Thai, segmented": ["หนัง เรื่อง นี้ สนุก มาก", "ภาพยนตร์ เรื่อง นี้ ยาว เกินไป"],
+    "Khmer, segmented": ["ខ្ញុំ\u200bចូលចិត្ត\u200bភាពយន្ត\u200bនេះ"],
+    "Chinese characters": [" ".join("这部电影很好看")],
+}
+
+
+@pytest.mark.parametrize("texts", UNSPACED.values(), ids=UNSPACED)
+def test_texts_without_spaces_between_words_are_warned_of_with_their_share(texts):
+    with pytest.warns(UserWarning, match=rf"^{len(texts)} of {len(texts)} texts \(100%\) .* spaces between words"):
+        train(texts)
+    known = ["A good film, and a long one."] * (9 * len(texts))
+    with pytest.warns(UserWarning, match=rf"^{len(texts)} of {10 * len(texts)} texts \(10%\) .* \(jieba") as caught:
+        train(iter(known + texts))
+    assert caught[0].filename == __file__
+    train(known * 3 + texts)  # a few of them
+
+
+@pytest.mark.parametrize("texts", SPACED.values(), ids=SPACED)
+def test_texts_with_spaces_between_words_are_not_warned_of(texts):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(texts)
 
 
 def test_decode_joins_words_with_spaces():
