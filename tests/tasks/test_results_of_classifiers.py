@@ -143,3 +143,18 @@ def test_a_metric_that_the_task_does_not_have_cannot_select_the_epoch(tmp_path, 
     with pytest.raises(RecipeError, match="metric_for_best_model is 'f1': choose accuracy, macro_f1, loss"):
         recipes.run(TASK, tmp_path / "out", reviews, **NEW, **BRIEF, metric_for_best_model="f1")
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore")  # the tokenizer warns too
+def test_a_validation_split_of_unknown_words_is_warned_of_with_the_share(tmp_path, reviews, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    characters = "这部电影很好看难我不喜欢"
+    for split, start in {"train": 0, "validation": 100, "test": 200}.items():
+        texts = ["".join(characters[(start + i * k) % 12] for k in range(1, 7)) + str(start + i) for i in range(12)]
+        lines = [{"text": text, "label": i % 2} for i, text in enumerate(texts)]
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    recipes.run(TASK, tmp_path / "out", data, **NEW, **BRIEF)
+    assert "Warning: 100% of the tokens of the validation split are unknown" in capsys.readouterr().out
+    recipes.run(TASK, tmp_path / "other", reviews, **NEW, **BRIEF)
+    assert "Warning" not in capsys.readouterr().out

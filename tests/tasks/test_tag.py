@@ -3,6 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,6 +112,18 @@ def test_truncated_words_count_as_outside():
     assert predicted(task, row, [3, 0, 3]) == ["B-PER", "O", "B-PER", "O", "O"]
     task.rows = {"train": Dataset.from_dict({"starts": [row["starts"]] * 2})}
     assert task.remarks() == {"words_unread": {"train": 4}}
+
+
+def test_truncated_words_are_outside_whatever_number_that_has():
+    names = LABELS[::-1]
+    config = rnnzoo.LSTMConfig(id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
+    task = task_with(config=config, max_length=1)
+    assert task.labels == names
+    outputs = SimpleNamespace(loss=None, logits=torch.eye(5)[None, [1]] * 9)
+    _, (found,) = task.predict(lambda: outputs, {}, {"starts": [[0, -1]]})
+    assert [names[tag] for tag, _ in found] == [names[1], "O"]
+    found = task.read_answer([{"start": 0, "entity": names[1], "score": 0.9}], {"tokens": ["Ada", "ran"]})
+    assert [names[tag] for tag, _ in found] == [names[1], "O"]
 
 
 def test_a_word_without_a_sub_token_moves_no_other(bert_task):
