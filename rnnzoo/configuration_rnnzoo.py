@@ -107,7 +107,7 @@ class RecurrentConfig(PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
         """As in transformers, which ignores changes that are no fields, except that those close to one are refused."""
         for name in kwargs:
-            if name in _OTHER_NAMES or not hasattr(cls, name) and cls._nearest(name, cutoff=0.9):
+            if name in _OTHER_NAMES or cls._nearest(name, cutoff=0.9) not in ([], [name]):
                 raise cls._no_field(name)
         return super().from_dict(config_dict, **kwargs)
 
