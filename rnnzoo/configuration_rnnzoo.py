@@ -1,6 +1,8 @@
 """Configurations of the four recurrent families; does not import torch."""
 
 # No `from __future__ import annotations` here: types that are strings would not be checked.
+from dataclasses import fields
+from difflib import get_close_matches
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -10,10 +12,27 @@ from transformers import PreTrainedConfig
 # Upper bounds: anything larger comes from a corrupt file.
 _MOST_LAYERS, _MOST_LABELS, _MOST = 1000, 1_000_000, 2**31 - 1
 
+# What torch, Keras and others call a field, or several.
+_OTHER_NAMES = {
+    "dropout": "embedding_dropout, hidden_dropout, recurrent_dropout or classifier_dropout",
+    "hidden_dropout_prob": "hidden_dropout",
+    **dict.fromkeys(("num_layers", "n_layers", "n_layer"), "num_hidden_layers"),
+    **dict.fromkeys(("units", "hidden_dim", "hidden_units", "d_model"), "hidden_size"),
+    **dict.fromkeys(("embedding_dim", "embed_dim", "input_size", "output_dim"), "embedding_size"),
+    **dict.fromkeys(("num_embeddings", "input_dim", "num_words"), "vocab_size"),
+    **dict.fromkeys(("num_classes", "n_classes"), "num_labels"),
+}
+# Of the names that are no fields, those that transformers reads itself.
+_OF_TRANSFORMERS = {"attn_implementation", "auto_map", "experts_implementation", "per_layer_config", "torch_dtype"}
+
 
 @strict
 class RecurrentConfig(PreTrainedConfig):
     """The fields that all families share. Types are checked on assignment too, ranges on construction and saving.
+
+    Each field has one name, that of transformers: another one, misspelled or of torch or Keras, is refused with the
+    name of the field; only a saved configuration, which has a `transformers_version`, may have fields of newer
+    versions.
 
     Args:
         vocab_size: rows of the word embedding, special tokens included.
@@ -37,6 +56,7 @@ class RecurrentConfig(PreTrainedConfig):
 
     Raises:
         huggingface_hub.errors.StrictDataclassError: a value of the wrong type or out of range.
+        ValueError: a name that is no field.
     """
 
     # Trainer must not gather these: a state is no prediction, and the logits say what a CRF found.
@@ -69,7 +89,12 @@ class RecurrentConfig(PreTrainedConfig):
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
 
     def __post_init__(self, **kwargs: Any):
-        """As in transformers, with errors that name the values of these fields."""
+        """As in transformers, with errors that name the values of these fields, and the names that are no fields."""
+        if self.transformers_version is None:
+            for name in kwargs:
+                known = name.startswith("_") or name in _OF_TRANSFORMERS or hasattr(type(self), name)
+                if name in _OTHER_NAMES or not known:
+                    raise self._no_field(name)
         number = kwargs.get("num_labels", 1)
         if type(number) is not int or not 1 <= number <= _MOST_LABELS:
             raise ValueError(f"num_labels={number!r} must be an int from 1 to {_MOST_LABELS}.")
@@ -77,6 +102,30 @@ class RecurrentConfig(PreTrainedConfig):
             super().__post_init__(**kwargs)
         except (AttributeError, TypeError, ValueError) as error:
             raise ValueError(f"{type(self).__name__} has a field with a wrong value: {error}") from error
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any):
+        """As in transformers, which ignores changes that are no fields, except that those close to one are refused."""
+        for name in kwargs:
+            if name in _OTHER_NAMES or cls._nearest(name, cutoff=0.9) not in ([], [name]):
+                raise cls._no_field(name)
+        return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def _nearest(cls, name: str, cutoff: float) -> list[str]:
+        return get_close_matches(name, ["num_labels", *(field.name for field in fields(cls))], n=1, cutoff=cutoff)
+
+    @classmethod
+    def _no_field(cls, name: str) -> ValueError:
+        """The error for a name that is no field."""
+        if name in _OTHER_NAMES:
+            way_out = f"use {_OTHER_NAMES[name]}."
+        elif nearest := cls._nearest(name, cutoff=0.6):
+            way_out = f"did you mean {nearest[0]}?"
+        else:
+            own = {field.name for field in fields(cls)} - {field.name for field in fields(PreTrainedConfig)}
+            way_out = f"it has {', '.join(sorted(own))}. A note of your own can be set as an attribute afterwards."
+        return ValueError(f"{cls.__name__} has no field {name!r}: {way_out}")
 
     @property
     def num_directions(self) -> int:

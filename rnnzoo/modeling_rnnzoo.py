@@ -4,6 +4,7 @@ Shapes: B rows, T tokens, K characters of a word, E features of a word vector, H
 D directions, C classes.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -314,6 +315,9 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     ):
         """As in transformers, but from safetensors files only: a pickle may carry code.
 
+        A checkpoint of another head, say a tagger's as a sequence classifier, is loaded with a UserWarning: its
+        backbone is worth training further, but its answers mean nothing until then.
+
         Raises:
             ValueError: an argument asks for pickles.
             OSError: the weights are damaged, in another format, or missing.
@@ -324,12 +328,25 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                 "safetensors files only, since a pickle may carry code. Leave both out."
             )
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, use_safetensors=True, **kwargs)
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, use_safetensors=True, **kwargs)
         except SafetensorError as error:
             raise OSError(
                 f"The weights of {pretrained_model_name_or_path} are damaged ({error}): load with "
                 "force_download=True, or from a complete copy."
             ) from error
+        config = (loaded[0] if kwargs.get("output_loading_info") else loaded).config
+        # Not by the weights that are missing: heads of the same sizes have weights of the same names.
+        auto_map = getattr(config, "auto_map", None) or {}
+        heads = {place.rpartition(".")[2]: auto for auto, place in auto_map.items() if auto.startswith("AutoModelFor")}
+        saved = (config.architectures or [""])[0]
+        if saved in heads and cls.__name__ in heads and saved != cls.__name__:
+            warnings.warn(
+                f"{pretrained_model_name_or_path} was saved by {saved} and is loaded as {cls.__name__}, whose head "
+                "does another task: its answers mean nothing until it is trained. For those of the checkpoint, load "
+                f"it with {heads[saved]} or in a pipeline of that task.",
+                stacklevel=2,
+            )
+        return loaded
 
     @classmethod
     def _load_pretrained_model(cls, model, state_dict, checkpoint_files, *args, **kwargs):
@@ -666,12 +683,14 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         """Classifies the words of rows; arguments as for the backbone.
 
         labels: [B, T], -100 where there is none. A CRF takes the labels that there are as neighbours: give every
-        sub-token of a word one (B-X, I-X, …), as `rnnzoo.tasks.tag` does.
+        sub-token of a word one (B-X, I-X, …), as `rnnzoo.tasks.tag` does. It learns from nothing else: a loss computed
+        from the logits would leave its transitions untrained, and its `backward` is refused.
 
         A model with one direction and no CRF also takes a text in parts, as the sequence classifier does.
 
         Raises:
-            ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text.
+            ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text; in
+                `backward`, a CRF in training mode that got no labels.
         """
         check_continues(self.config, initial_state, bidirectional=False, use_crf=False)
         batch = Batch.checked(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
@@ -690,6 +709,9 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
             labelled = labels != -100
             log_likelihood = self.crf(emissions, labels.masked_fill(~labelled, 0), labelled)
             result.loss = -log_likelihood.sum() / labelled.sum()
+        elif self.crf is not None and self.training and result.logits.requires_grad:
+            # Refused in `backward` only, so that those who forgot `eval()` have an answer.
+            result.logits.register_hook(_refuse_loss_without_crf)
         if self.crf is not None and not self.training:
             real = batch.rows.real
             tags, marginals = self.crf.decode(emissions, real)[0][:, 0], self.crf.marginals(emissions, real)
@@ -697,6 +719,15 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
             result.logits, result.emissions = logits[:, :T], emissions[:, :T]
             result.tags, result.marginals = tags[:, :T], marginals[:, :T]
         return result
+
+
+def _refuse_loss_without_crf(gradient: Tensor):
+    """Raises: in training, the logits of a model with a CRF are what the CRF reads and not what it finds."""
+    raise ValueError(
+        "The loss was computed from the logits of a model with use_crf=True, which got no labels: its CRF would never "
+        "be trained. Pass labels to the model and use its loss. With Trainer, set label_smoothing_factor=0 and leave "
+        "out compute_loss_func, which withhold the labels; or train a model with use_crf=False."
+    )
 
 
 def logits_of_path(tags: Tensor, marginals: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from rnnzoo import FAMILIES, BiRNNConfig, LSTMConfig
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
@@ -69,6 +69,53 @@ def test_refuses_what_would_fail_later_or_fill_the_memory(name, value):
         LSTMConfig(**{name: value})
     # The message of transformers for a wrong value need not name the field.
     assert str(refusal.value).partition(name)[1] or "wrong value" in str(refusal.value)
+
+
+OTHER_NAMES = {
+    "hiden_size": "did you mean hidden_size?",
+    "poling": "did you mean pooling?",
+    "bidirectonal": "did you mean bidirectional?",
+    "num_label": "did you mean num_labels?",
+    "num_layers": "use num_hidden_layers",
+    "embedding_dim": "use embedding_size",
+    "input_size": "use embedding_size",
+    "units": "use hidden_size",
+    "num_embeddings": "use vocab_size",
+    "num_classes": "use num_labels",
+    "dropout": "use embedding_dropout, hidden_dropout, recurrent_dropout or classifier_dropout",
+    "batch_first": "it has .*embedding_dropout, .*, vocab_size, window",
+    "max_length": "it has .*window",
+}
+
+
+@pytest.mark.parametrize(("name", "way_out"), OTHER_NAMES.items(), ids=OTHER_NAMES)
+def test_refuses_a_name_that_is_no_field_with_the_way_out(config_class, name, way_out):
+    for made in config_class, lambda **given: AutoConfig.for_model(config_class.model_type, **given):
+        with pytest.raises(ValueError, match=f"^{config_class.__name__} has no field '{name}': {way_out}") as refusal:
+            made(**{"hidden_size": 3, name: 3})
+        assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["hiden_size", "num_layers", "dropout"])
+def test_refuses_a_change_on_loading_that_is_no_field(config_class, tmp_path, name):
+    config_class().save_pretrained(tmp_path)
+    for loaded in config_class.from_pretrained, AutoConfig.from_pretrained, AutoModel.from_pretrained:
+        with pytest.raises(ValueError, match=f"no field '{name}'.*_"):
+            loaded(tmp_path, **{name: 3})
+    assert (
+        AutoConfig.from_pretrained(tmp_path, hidden_size=3, num_labels=5, use_fast=True, pad_token="x").num_labels == 5
+    )
+
+
+def test_keeps_the_fields_of_newer_versions_in_a_saved_configuration(config_class, tmp_path):
+    config_class(hidden_size=3).save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    newer = json.loads(file.read_text()) | {"dropout": 0.5, "hiden_size": 4, "temperature": 2, "of_a_newer_version": 7}
+    file.write_text(json.dumps(newer))
+    loaded = AutoConfig.from_pretrained(tmp_path)
+    loaded.save_pretrained(tmp_path)
+    for config in loaded, config_class(**loaded.to_dict()), AutoConfig.from_pretrained(tmp_path):
+        assert (config.hidden_size, config.of_a_newer_version) == (3, 7)
 
 
 def test_refuses_a_wrong_type_on_assignment(config_class):

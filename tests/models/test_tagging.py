@@ -1,12 +1,22 @@
 """Taggers: their tokenizer and its characters, padding, saving, and what is refused."""
 
+import copy
 import string
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForTokenClassification, AutoTokenizer, DataCollatorForTokenClassification, pipeline
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    DataCollatorForTokenClassification,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+)
 
 import rnnzoo
 from rnnzoo import FAMILIES, CharacterTokenizer, train_tagger_tokenizer
@@ -394,6 +404,42 @@ def test_labels_of_no_length(tagger):
     assert out.loss.isnan() and out.logits.shape == (2, 0, 5)  # the mean over no labels
 
 
+@pytest.mark.parametrize(
+    ("option", "argument"),
+    [({"label_smoothing_factor": 0.1}, {}), ({}, {"compute_loss_func": lambda out, labels, **_: out.logits.sum()})],
+    ids=["label_smoothing_factor", "compute_loss_func"],
+)
+def test_trainer_is_refused_a_loss_that_leaves_the_crf_out(tagger, tokenizer, tmp_path, option, argument):
+    rows = [tokenizer(sentence, is_split_into_words=True) for sentence in SENTENCES]
+    rows = [{**row, "labels": [1] * len(row["input_ids"])} for row in rows]
+
+    def train(model, option, argument):
+        options = TrainingArguments(
+            tmp_path, max_steps=1, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True,
+            dataloader_pin_memory=False, learning_rate=0.1, **option,
+        )  # fmt: skip
+        collator = DataCollatorForTokenClassification(tokenizer)
+        Trainer(model, options, train_dataset=rows, data_collator=collator, **argument).train()
+
+    before = copy.deepcopy(tagger.state_dict())
+    with pytest.raises(ValueError, match="use_crf=True, .* label_smoothing_factor=0 .* compute_loss_func"):
+        train(tagger, option, argument)
+    assert all(torch.equal(weight, before[name]) for name, weight in tagger.state_dict().items())
+    train(tagger, {}, {})
+    assert not torch.equal(tagger.crf.transitions, before["crf.transitions"])
+
+    config = copy.deepcopy(tagger.config)
+    config.use_crf = False
+    train(type(tagger)(config), option, argument)
+
+
+def test_who_forgets_eval_has_an_answer(tagger, tokenizer):
+    batch = tokenizer("Ada Lovelace", return_tensors="pt")
+    with_gradients = tagger.train()(**batch).logits
+    with torch.no_grad():
+        assert torch.equal(tagger(**batch).logits, with_gradients)
+
+
 def test_missing_characters_are_refused_with_the_way_out(tagger, tokenizer):
     batch = tokenizer(["Ada did"], return_tensors="pt")
     characters = batch.pop("character_ids")
@@ -408,6 +454,32 @@ def test_sentences_that_leave_no_word_are_refused():
         train_tagger_tokenizer([[]], vocab_size=9)
     with pytest.raises(ValueError, match="vocab_size=3 and min_count=2 leave no word"):
         train_tagger_tokenizer(SENTENCES, vocab_size=3)
+
+
+@pytest.mark.parametrize("pooling", ["last", "concat"])
+def test_a_checkpoint_of_another_head_is_loaded_with_a_warning(any_tagger, tokenizer, tmp_path, pooling):
+    """With `last` the classifiers of both heads have the same sizes, and no weight is missing."""
+    any_tagger.config.pooling = pooling
+    any_tagger.save_pretrained(tmp_path / "tagger")
+    tokenizer.save_pretrained(tmp_path / "tagger")
+    name = type(any_tagger).__name__
+    warned = rf"tagger was saved by {name} and is loaded as \w+ForSequenceClassification.* AutoModelForTokenClass"
+    with pytest.warns(UserWarning, match=warned):
+        classifier, info = AutoModelForSequenceClassification.from_pretrained(
+            tmp_path / "tagger", output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    torch.testing.assert_close(classifier.backbone.layers.state_dict(), any_tagger.backbone.layers.state_dict())
+    assert bool(info["mismatched_keys"]) == (pooling == "concat")
+    if pooling == "last":
+        with pytest.warns(UserWarning, match=warned):
+            pipeline("text-classification", model=str(tmp_path / "tagger"))
+
+    # What the classifier saves is its own, and a backbone has no head that could be another.
+    classifier.save_pretrained(tmp_path / "classifier")
+    AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier")
+    AutoModel.from_pretrained(tmp_path / "tagger").save_pretrained(tmp_path / "backbone")
+    for auto in AutoModelForSequenceClassification, AutoModelForTokenClassification:
+        auto.from_pretrained(tmp_path / "backbone")
 
 
 @pytest.mark.parametrize(
