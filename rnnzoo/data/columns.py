@@ -148,7 +148,7 @@ def _column(role: Role, names: Sequence[str], chosen: Columns) -> str:
         candidates = candidates or [name for name in names if name.lower() in common]
     if not candidates:
         raise NoColumn(
-            f"there is no column {role.common[0]!r}, only: {shown(names)}. Name the one that it is with "
+            f"there is no column {role.common[0]!r}, only: {shown(names) or 'none'}. Name the one that it is with "
             f"--{role.option}; a text file needs the names of its columns in its first line."
         )
     if len(set(candidates)) > 1:

@@ -251,14 +251,15 @@ def open_json(path: Path, find: Find, encoding: str | None) -> Table:
 
 def _json_table(read: Pass, find: Find) -> Table:
     """A table whose columns are the keys of its first rows; where those cannot be read, the first pass says so."""
-    names: dict[str, None] = {}
+    names: dict[str, None] | None = None
     try:
         for row in islice(read(), _BATCH):
-            names |= dict.fromkeys(row)
+            names = (names or {}) | dict.fromkeys(row)
     except (ValueError, OSError):
-        if not names:
-            return Table([], {}, read)
-    columns = find(list(names)) if names else {}
+        pass
+    if names is None:
+        return Table([], {}, read)
+    columns = find(list(names))
     roles = {name: role.name for role, name in columns.items()}
     return Table(
         list(names), columns, lambda: ({role: row.get(name) for name, role in roles.items()} for row in read())

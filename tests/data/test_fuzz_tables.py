@@ -122,7 +122,7 @@ def damage_gives_one_answer(task, suffix, edits):
         read(task, path, ["train", "test"])
 
 
-SHORT, LONG = settings(max_examples=15, deadline=None), settings(max_examples=2000, deadline=None)
+SHORT, LONG = settings(max_examples=15, deadline=None), settings(max_examples=500, deadline=None)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -1,7 +1,7 @@
 """Corpora of tagged sentences: tags of any scheme, by number or by name, in one form; labels; validation splits."""
 
 from collections import Counter
-from itertools import islice
+from itertools import accumulate, islice
 
 import pyarrow as pa
 import pytest
@@ -181,6 +181,28 @@ def test_synthetic_sentences_come_with_their_warning():
 def test_wnut_17(real_data):
     sizes = {split: len(part) for split, part in sentences.load("conll2003", "wnut_17", seed=0).splits.items()}
     assert sizes == {"train": 3394, "validation": 1009, "test": 1287}
+
+
+def spans_of(row):
+    """A sentence as annotation tools export it: its text, and spans of characters for its entities."""
+    starts = list(accumulate((len(word) + 1 for word in row["tokens"]), initial=0))
+    spans = [
+        {"start": starts[first], "end": starts[after] - 1, "label": kind}
+        for kind, first, after in schemes.entities(row["tags"])
+    ]
+    return {"text": " ".join(row["tokens"]), "entities": spans}
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+def test_wnut_17_written_as_spans_is_wnut_17(real_data, tmp_path, suffix):
+    """All of it: no word of its sentences has white space in it."""
+    corpus = sentences.load("conll2003", "wnut_17", seed=0)
+    write(tmp_path / "mine", suffix, **{split: list(map(spans_of, rows)) for split, rows in corpus.splits.items()})
+    spans = alike(tmp_path / "mine")
+    assert spans.labels == corpus.labels and spans.scheme == corpus.scheme == "IOB2"
+    for split, part in corpus.splits.items():
+        assert spans.splits[split].to_dict() == part.to_dict()
 
 
 @pytest.mark.realdata
