@@ -84,6 +84,7 @@ class RecurrentConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     # Fields of transformers, which does not check them; declared here, they are checked.
+    architectures: list[str] | None = None
     id2label: dict[int, str] | dict[str, str] | None = None
     label2id: dict[str, int] | dict[str, str] | None = None
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None

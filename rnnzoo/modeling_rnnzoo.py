@@ -335,15 +335,14 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                 "force_download=True, or from a complete copy."
             ) from error
         config = (loaded[0] if kwargs.get("output_loading_info") else loaded).config
-        # Not by the weights that are missing: heads of the same sizes have weights of the same names.
-        auto_map = getattr(config, "auto_map", None) or {}
-        heads = {place.rpartition(".")[2]: auto for auto, place in auto_map.items() if auto.startswith("AutoModelFor")}
+        # By its name and not by missing weights, since heads of the same sizes have weights of the same names.
         saved = (config.architectures or [""])[0]
-        if saved in heads and cls.__name__ in heads and saved != cls.__name__:
+        (family, _, task), (other_family, _, other_task) = cls.__name__.partition("For"), saved.partition("For")
+        if family == other_family and task != other_task:
             warnings.warn(
                 f"{pretrained_model_name_or_path} was saved by {saved} and is loaded as {cls.__name__}, whose head "
                 "does another task: its answers mean nothing until it is trained. For those of the checkpoint, load "
-                f"it with {heads[saved]} or in a pipeline of that task.",
+                f"it with AutoModelFor{other_task} or in a pipeline of that task.",
                 stacklevel=2,
             )
         return loaded

@@ -61,6 +61,7 @@ def test_refuses_a_wrong_value_and_names_it(name, value):
     + [("num_hidden_layers", 1001)]
     + [("num_labels", value) for value in (0, "two", None, 10**9)]
     + [("id2label", value) for value in ([], {}, {5: "x"}, {0: None}, {"a": "x"})]
+    + [("architectures", value) for value in ("LSTMModel", [3])]
     + [("problem_type", "x"), ("dtype", 3), ("dtype", "float99"), ("dtype", "load")],
     ids=str,
 )
