@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recipes import zoo
 from recipes.tasks import task_of
+from rnnzoo.data.columns import Columns
 from rnnzoo.training import command_line
 from rnnzoo.training.parity import score
 
@@ -16,7 +17,7 @@ def differing(folder: Path) -> list[str]:
     """The scores that differ from the results, in words; prints all of them."""
     run, wrong = zoo.results(folder), []
     task, config = task_of(run), run["config"]
-    corpus = task.load(config["dataset"], seed=config["seed"])
+    corpus = task.load(config["dataset"], seed=config["seed"], **Columns.of(config).as_argument())
     for name, value in score(task(corpus, max_length=config["max_length"]), folder).items():
         if not isinstance(value, dict):
             said = run["metrics"]["test"][name]

@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from recipes.imdb import TASK
+from rnnzoo.data.columns import Columns
 from rnnzoo.training.command_line import parse
 from rnnzoo.training.launch import check_writable
 from rnnzoo.training.options import incidental, option
@@ -32,7 +33,11 @@ class TfidfOptions:
     """Options of this baseline."""
 
     output_dir: str = option("runs/tfidf", "folder for everything that is written", decides=False)
-    dataset: str = option("auto", "auto, made (synthetic data), a folder, or the id of a data set on the Hub")
+    dataset: str = option("auto", "auto, made (synthetic data), a folder, a file, or the id of a data set on the Hub")
+    text_column: str | None = option(None, "column of the texts (default: text, or another common name)")
+    label_column: str | None = option(None, "column of the labels (default: label, or another common name)")
+    drop_incomplete: bool = option(False, "leave out rows without text or label, instead of refusing the data")
+    encoding: str | None = option(None, "of text files (default: UTF-8, or what a byte order mark says)")
     seed: int = option(0, "random seed of the held-out validation split")
 
 
@@ -91,8 +96,8 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     folder = Path(options.output_dir)
     check_writable(folder)
     started_from = {"versions": versions("scikit-learn"), "git_commit": git_commit()}
-    corpus = TASK.load(options.dataset, seed=options.seed)
-    print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.")
+    corpus = TASK.load(options.dataset, seed=options.seed, columns=Columns.of(vars(options)))
+    print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
     rows = {name: (list(split["text"]), list(split["label"])) for name, split in corpus.splits.items()}
     task = TASK(corpus)
 
@@ -124,6 +129,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
             "name": corpus.name,
             "source": corpus.source,
             "splits": {name: len(split) for name, split in corpus.splits.items()},
+            "remarks": corpus.remarks,
         },
         "num_parameters": sum(array.size for array in model.weights().values()),
         "seed": options.seed,

@@ -23,6 +23,7 @@ from recipes.baselines import BASELINES
 from recipes.benchmarks.timing import interleaved
 from recipes.report.runs import files, read
 from recipes.tasks import task_of
+from rnnzoo.data.columns import Columns
 from rnnzoo.training.provenance import device_name, git_commit, versions
 from rnnzoo.training.task import Description
 
@@ -77,9 +78,10 @@ def main(paths: list[str]) -> None:
     groups = defaultdict(list)
     for file in files([Path(path) for path in paths]):
         result = read(file)
-        groups[task_of(result), result["config"]["dataset"]].append((file, result))
-    for (kind, dataset), group in groups.items():
-        task = kind(kind.load(dataset, seed=0))
+        config = result["config"]
+        groups[task_of(result), config["dataset"], Columns.of(config)].append((file, result))
+    for (kind, dataset, columns), group in groups.items():
+        task = kind(kind.load(dataset, seed=0, **columns.as_argument()))
         test, most = task.corpus.splits["test"], task.description.timed_examples
         examples = [test[i] for i in range(0, len(test), max(1, len(test) // most))][:most]
         totals = [task.counts(example) for example in examples]

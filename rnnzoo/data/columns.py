@@ -43,6 +43,10 @@ class Columns:
                 "utf-16, cp1252 (Windows, Western Europe), cp1251 (Cyrillic), gb18030 or shift_jis."
             ) from error
 
+    def as_argument(self) -> dict[str, "Columns"]:
+        """For `load` and `stream`; empty if nothing is said: a task of the user's own need not know of columns."""
+        return {"columns": self} if self != Columns() else {}
+
     def refuse_for_synthetic_data(self) -> None:
         """Refuses all of them, with a `DataError`."""
         if self != Columns():

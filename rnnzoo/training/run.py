@@ -11,7 +11,6 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rnnzoo.data.columns import Columns
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.streams import Stream, Survey
@@ -96,11 +95,10 @@ def check_selects(task: Task, options: Options) -> None:
 
 def load(task: type[Task], options: Options) -> Corpus:
     """The corpus that the options name, in memory or with a training split that is read lazily."""
-    # Only what was said: a task of the user's own may read its data in a way that has no columns to choose.
-    said = {"columns": options.columns} if options.columns != Columns() else {}
+    columns = options.columns.as_argument()
     if options.streaming:
-        return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **said)
-    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **said)
+        return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **columns)
+    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **columns)
 
 
 def encode(task: Task, corpus: Corpus, texts: list | Survey) -> dict[str, Dataset | Stream]:
