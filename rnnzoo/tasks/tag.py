@@ -1,5 +1,6 @@
 """A label for every word (many-to-many): named entities, by any model of the zoo or of transformers."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -183,6 +184,17 @@ class Tag(Task):
                 if isinstance(rows, Dataset)
             }
         }
+
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """For plain tags, the majority tag of the training split (of validation, where that is read lazily)."""
+        if self.corpus.scheme is not None:
+            return {}  # without a model there is no entity, and F1 is 0
+        splits = self.corpus.splits
+        rows = self.references(splits["train" if "train" in splits else "validation"])
+        majority = Counter(tag for row in rows for tag in row).most_common(1)[0][0]
+        references = self.references(splits["test"])
+        found = self.metrics([[(majority, 1.0)] * len(row) for row in references], references)
+        return {"majority tag": {name: value for name, value in found.items() if not isinstance(value, dict)}}
 
     def table(self, examples: Dataset, predictions: list[list[tuple[int, float]]]) -> Iterator[dict[str, Any]]:
         for number, (example, row) in enumerate(zip(examples, predictions, strict=True)):

@@ -186,6 +186,9 @@ def test_parts_of_speech_are_scored_by_accuracy_and_served(tmp_path):
     assert results["task"] == "tag" and results["description"]["metric"] == results["selected_by"] == "accuracy"
     assert results["metrics"]["test"]["accuracy"] > 0.9
     assert set(results["metrics"]["test"]["per_class"]) == {"NOUN", "VERB", "ADV"}
+    support = {name: scores["number"] for name, scores in results["metrics"]["test"]["per_class"].items()}
+    baseline = results["baselines"]["majority tag"]["accuracy"]
+    assert baseline in [pytest.approx(count / sum(support.values())) for count in support.values()]
     assert results["served"]["largest_difference"] < 1e-4 and set(results["served"]) >= {"accuracy", "words"}
 
 
