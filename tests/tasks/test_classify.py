@@ -420,7 +420,7 @@ def columns(text=("good", "bad"), **others):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (columns(sentiment=(1, 0)), "has no column 'label', only: text, sentiment"),
+        (columns(feeling=(1, 0)), "there is no column 'label', only: text, feeling"),
         (columns(label=(1, 1)), "have the label 1: there is nothing to tell apart"),
         (columns(text=("", " "), label=(0, 1)), "no word in texts"),
     ],
