@@ -151,15 +151,16 @@ def _csv_rows(
 
 def _csv_label(field: str) -> int | float | str:
     field = field.strip()
-    if re.fullmatch(r"-?\d{1,18}", field, re.ASCII):
+    if field.isascii() and field.removeprefix("-").isdigit() and len(field) < 20:
         return int(field)
-    return float(field) if re.fullmatch(r"-?\d{1,15}\.\d{0,15}", field, re.ASCII) else field
+    return float(field) if _FRACTION.fullmatch(field) else field
 
 
 def _csv_list(field: str) -> Any:
     return _from_json(field) if field.startswith("[") else field
 
 
+_FRACTION = re.compile(r"-?\d{1,15}\.\d{0,15}", re.ASCII)
 _CSV_VALUES: dict[str, Callable[[str], Any]] = {"text": str, "label": _csv_label, "list": _csv_list}
 
 

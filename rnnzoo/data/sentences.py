@@ -86,9 +86,9 @@ def load(
         splits, divided = division.divide(splits["train"], [None] * len(splits["train"]), seed)
         remarks.append(divided)
     splits = with_validation(splits, validation_fraction, seed=seed)
-    tagging.check_train(set(chain.from_iterable(splits["train"]["tags"])), there.source)
-    overlap = Overlap(map(" ".join, splits["test"]["tokens"]))
-    for words in splits["train"]["tokens"]:
+    tagging.check_train(set(chain.from_iterable(splits["train"]["tags"][:])), there.source)
+    overlap = Overlap(map(" ".join, splits["test"]["tokens"][:]))
+    for words in splits["train"]["tokens"][:]:
         overlap.see(" ".join(words))
     remarks += overlap.remarks()
     return Corpus(there.name, there.source, tagging.labels, splits, scheme=tagging.scheme, remarks=remarks)

@@ -86,8 +86,8 @@ def load(
         splits, divided = division.divide(splits["train"], splits["train"]["label"][:], seed)
         remarks.append(divided)
     splits = with_validation(splits, validation_fraction, seed=seed, stratify_by="label")
-    overlap = Overlap(splits["test"]["text"])
-    for text in splits["train"]["text"]:
+    overlap = Overlap(splits["test"]["text"][:])
+    for text in splits["train"]["text"][:]:
         overlap.see(text)
     return Corpus(there.name, there.source, names, splits, remarks=remarks + overlap.remarks())
 
@@ -237,7 +237,7 @@ def _classes(found: dict[str, set[str]], names: Sequence[str] | None, source: st
     """
     if len(found["train"]) == 1:
         raise DataError(
-            f"All rows that are read of the train split ({source}) have the label {next(iter(found['train']))!r}: "
+            f"All rows that are read of the train split ({source}) have the label {shown(list(found['train']))}: "
             "there is nothing to tell apart. Check how the labels were written, and that a file sorted by class is "
             "not truncated (with --streaming: that --max_train_steps reaches beyond its first class)."
         )

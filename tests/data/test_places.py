@@ -8,6 +8,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import datasets
 import huggingface_hub
@@ -16,6 +17,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from rnnzoo.data import places, sentences, texts
 from rnnzoo.data.catalog import KNOWN
+from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import DataError
 from tests.support import data_files
 from tests.support.data_files import write
@@ -196,6 +198,27 @@ def test_the_hub_is_asked_once_for_files_of_a_revision(monkeypatch):
             assert (
                 train == list(corpus.splits["validation"]) == [{"tokens": ["Bonn", "is"], "tags": ["B-LOC", "O"]}] * 3
             )
+
+
+def test_a_table_on_the_hub_has_its_columns_found_and_is_divided(monkeypatch):
+    columns = {"id": range(30), "Review": [f"film {i}" for i in range(30)], "stars": [5, 1, None] * 10}
+
+    def load_dataset(hub_id, revision, streaming):
+        rows = Dataset.from_dict(columns)
+        # A stream of the Hub may not know its columns before it is read.
+        return {"train": rows.to_iterable_dataset().map(dict) if streaming else rows}
+
+    monkeypatch.setattr(places, "HfApi", lambda: SimpleNamespace(dataset_info=lambda *args, **options: None))
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    whole, lazy = (
+        read("imdb", "some/one", seed=0, columns=Columns(drop_incomplete=True)) for read in (texts.load, texts.stream)
+    )
+    assert whole.labels == lazy.labels == ["1", "5"] and whole.remarks == lazy.remarks
+    assert "Columns: Review is read as text, stars is read as label." in whole.remarks
+    assert "Left out of the train split (Hub: some/one): 10 rows have no label." in whole.remarks
+    assert {split: len(part) for split, part in whole.splits.items()} == {"train": 16, "validation": 2, "test": 2}
+    assert list(whole.splits["train"]) == list(lazy.read())
+    assert all(whole.splits[split].to_dict() == lazy.splits[split].to_dict() for split in ("validation", "test"))
 
 
 class HubOnLoopback(BaseHTTPRequestHandler):

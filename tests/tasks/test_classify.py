@@ -424,8 +424,8 @@ def columns(text=("good", "bad"), **others):
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        (columns(opinion=(1, 0)), "there is no column 'label', only: text, opinion. Name the one"),
-        (columns(label=(1, 1)), "have the label '1': there is nothing to tell apart"),
+        (columns(feeling=(1, 0)), "there is no column 'label', only: text, feeling"),
+        (columns(label=(1, 1)), "have the label 1: there is nothing to tell apart"),
         (columns(text=("", " "), label=(0, 1)), "no word in texts"),
     ],
     ids=["no labels", "one class", "no words"],
