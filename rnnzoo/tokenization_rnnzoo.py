@@ -203,7 +203,7 @@ class _Unspaced:
             text = text_of(one)
             runs = "" if text.isascii() else "".join(_UNSPACED.findall(text))
             self.texts += 1
-            # More than two thirds of its letters, as fewer than 2 in 100 texts have that are segmented.
+            # Of segmented texts fewer than 4 in 100 have more than two thirds of their letters in such runs.
             if runs and 3 * sum(map(str.isalpha, runs)) > 2 * sum(map(str.isalpha, text)):
                 self.found += 1
             yield one
