@@ -363,14 +363,19 @@ def _hub_table(split: datasets.Dataset | datasets.IterableDataset, find_columns:
     Raises:
         NoColumn: as `columns.find` does.
     """
-    # A stream may not know its columns before it is read.
+    # A stream may not know its columns before it is read, nor their types: each block of rows may have others.
     names = split.column_names or list(next(iter(split), {}))
     columns = find_columns(names)
     features = {role: split.features[name] for role, name in columns.items()} if split.features else {}
 
     def read() -> Iterator[Row]:
-        for table in split.select_columns(list(columns.values())).with_format("arrow").iter(1000):
-            yield from arrow_rows(table, columns)
+        rows = split.select_columns(list(columns.values())) if split.column_names else split
+        if isinstance(split, datasets.IterableDataset):
+            for row in rows:
+                yield {role.name: row.get(name) for role, name in columns.items()}
+        else:
+            for table in rows.with_format("arrow").iter(1000):
+                yield from arrow_rows(table, columns)
 
     return Table(names, columns, read, features)
 
