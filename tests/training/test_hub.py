@@ -408,6 +408,7 @@ USUAL_NAMES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*whose head does another task:UserWarning")
 @pytest.mark.parametrize("name", TASKS)
 def test_pickles_beside_good_weights_are_not_opened(published, tmp_path, name):
     folder = tmp_path / "folder"
