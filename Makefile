@@ -1,6 +1,6 @@
 # The commands of README.md and CONTRIBUTING.md; all of them use .venv, which the first one makes, except test-lowest.
 PYTHON ?= python3
-SUITE = -q --numprocesses 2 --dist loadfile
+SUITE = -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo test test-slow test-gpu test-lowest test-transformers report stage eval-zoo lint style
 help:  ## this list
