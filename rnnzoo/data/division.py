@@ -12,6 +12,8 @@ from rnnzoo.data.errors import DataError
 
 # What test and validation get: a tenth each, but no more rows than IMDB's test split has.
 SHARE, MOST = 0.1, 25_000
+# What `Corpus.source` says besides the name of the table.
+IN_SOURCE = ", divided into train, validation and test"
 # Of the draw of test, whatever the seed of the run: what one run is tested on, no other one may learn from.
 TEST_SEED = 0
 
@@ -65,15 +67,17 @@ class Division:
     Args:
         classes: that of every row; None for each where they have none.
         seed: of the run.
+        fraction: what validation gets of the rows that are not for test.
 
     Raises:
         DataError: there are too few rows.
     """
 
-    def __init__(self, classes: Iterable[Hashable], seed: int):
+    def __init__(self, classes: Iterable[Hashable], seed: int, fraction: float | None = None):
         counts = Counter(classes)
         self.test = Draw(counts, SHARE, TEST_SEED, MOST)
-        self.validation = Draw(counts - Counter(self.test.sizes), SHARE / (1 - SHARE), seed, MOST)
+        others = counts - Counter(self.test.sizes)
+        self.validation = Draw(others, fraction or SHARE / (1 - SHARE), seed, float("inf") if fraction else MOST)
         total = sum(counts.values())
         test, validation = (sum(draw.sizes.values()) for draw in (self.test, self.validation))
         if not validation:
@@ -99,13 +103,13 @@ def draw(rows: Dataset, classes: list, share: float, seed: int) -> tuple[Dataset
     return tuple(map(rows.select, both))
 
 
-def divide(rows: Dataset, classes: list, seed: int) -> tuple[dict[str, Dataset], str]:
+def divide(rows: Dataset, classes: list, seed: int, fraction: float | None = None) -> tuple[dict[str, Dataset], str]:
     """The three splits of a table, with its rows in their order, and what the user should know of that.
 
     Raises:
         DataError: there are too few rows.
     """
-    division = Division(classes, seed)
+    division = Division(classes, seed, fraction)
     numbers: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for number, split in enumerate(map(division.assigner(), classes)):
         numbers[split].append(number)

@@ -81,17 +81,18 @@ def load(
     # Of all splits, because a small one may lack the places in which schemes differ.
     tagging = _Tagging(row["tags"] for row in chain(*held.values()))
     splits = {split: _in_memory(held[split], tagging, checked[split].split.where) for split in held}
-    remarks = [*found.remarks, *tagging.remarks(), *_left_out(checked)]
+    source, remarks = there.source, [*found.remarks, *tagging.remarks(), *_left_out(checked)]
     if "test" not in splits:
-        splits, divided = division.divide(splits["train"], [None] * len(splits["train"]), seed)
-        remarks.append(divided)
-    splits = with_validation(splits, validation_fraction, seed=seed)
+        splits, divided = division.divide(splits["train"], [None] * len(splits["train"]), seed, validation_fraction)
+        source, remarks = source + division.IN_SOURCE, [*remarks, divided]
+    else:
+        splits = with_validation(splits, validation_fraction, seed=seed)
     tagging.check_train(set(chain.from_iterable(splits["train"]["tags"][:])), there.source)
     overlap = Overlap(map(" ".join, splits["test"]["tokens"][:]))
     for words in splits["train"]["tokens"][:]:
         overlap.see(" ".join(words))
     remarks += overlap.remarks()
-    return Corpus(there.name, there.source, tagging.labels, splits, scheme=tagging.scheme, remarks=remarks)
+    return Corpus(there.name, source, tagging.labels, DatasetDict(splits), scheme=tagging.scheme, remarks=remarks)
 
 
 def stream(
@@ -118,10 +119,10 @@ def stream(
     read: Pass = checked["train"]
     held = {split: list(rows()) for split, rows in checked.items() if split != "train"}
     where = {split: rows.split.where for split, rows in checked.items()}
-    remarks = []
+    source, remarks = there.source, []
     if "test" not in held:
         read, held, divided = division.divide_lazily(read, lambda row: None, seed)
-        remarks.append(divided)
+        source, remarks = source + division.IN_SOURCE, [divided]
     if "validation" not in held:
         held["validation"], read = set_apart(read, seed, there.source)
     seen, overlap = set(), Overlap(" ".join(row["tokens"]) for row in held["test"])
@@ -142,7 +143,7 @@ def stream(
     remarks = [*found.remarks, *tagging.remarks(), *_left_out(checked), *remarks, *overlap.remarks()]
     read = partial(_pass, read, most, tagging, where["train"])
     return Corpus(
-        there.name, there.source, tagging.labels, DatasetDict(splits), read, scheme=tagging.scheme, remarks=remarks
+        there.name, source, tagging.labels, DatasetDict(splits), read, scheme=tagging.scheme, remarks=remarks
     )
 
 

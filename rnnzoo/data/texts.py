@@ -77,19 +77,21 @@ def load(
 
     there, found, names = _open(name, dataset, columns, lazy=False)
     checked = _checked(found.splits, names, columns)
+    source = there.source
     tables = {split: _table(read()) for split, read in checked.items()}
     classes = {split: set(pc.unique(table["label"]).to_pylist()) for split, table in tables.items()}
     names, remarks = _classes(classes, names, there.source)
     remarks = [*found.remarks, *remarks, *chain.from_iterable(rows.remarks() for rows in checked.values())]
     splits = {split: _numbered(table, names) for split, table in tables.items()}
     if "test" not in splits:
-        splits, divided = division.divide(splits["train"], splits["train"]["label"][:], seed)
-        remarks.append(divided)
-    splits = with_validation(splits, validation_fraction, seed=seed, stratify_by="label")
+        splits, divided = division.divide(splits["train"], splits["train"]["label"][:], seed, validation_fraction)
+        source, remarks = source + division.IN_SOURCE, [*remarks, divided]
+    else:
+        splits = with_validation(splits, validation_fraction, seed=seed, stratify_by="label")
     overlap = Overlap(splits["test"]["text"][:])
     for text in splits["train"]["text"][:]:
         overlap.see(text)
-    return Corpus(there.name, there.source, names, splits, remarks=remarks + overlap.remarks())
+    return Corpus(there.name, source, names, DatasetDict(splits), remarks=remarks + overlap.remarks())
 
 
 def stream(
@@ -115,10 +117,10 @@ def stream(
     checked = _checked(found.splits, names, columns)
     read: Pass = checked["train"]
     held = {split: list(rows()) for split, rows in checked.items() if split != "train"}
-    remarks = []
+    source, remarks = there.source, []
     if "test" not in held:
         read, held, divided = division.divide_lazily(read, itemgetter("label"), seed)
-        remarks.append(divided)
+        source, remarks = source + division.IN_SOURCE, [divided]
     if "validation" not in held:
         held["validation"], read = set_apart(read, seed, there.source)
     overlap, classes = Overlap(row["text"] for row in held["test"]), {"train": set()}
@@ -131,7 +133,7 @@ def stream(
     remarks = [*found.remarks, *of_classes, *left_out, *remarks, *overlap.remarks()]
     splits = DatasetDict({split: _numbered(_table(held[split]), names) for split in ("validation", "test")})
     read = partial(_pass, read, most, {name: number for number, name in enumerate(names)})
-    return Corpus(there.name, there.source, names, splits, read, remarks=remarks)
+    return Corpus(there.name, source, names, splits, read, remarks=remarks)
 
 
 def first(dataset: str, columns: Columns) -> Row:

@@ -47,7 +47,11 @@ def test_a_run_on_one_messy_csv_file_says_what_it_made_of_it(tmp_path, capsys, s
         imdb.TASK, tmp_path / "out", tmp_path / "mine.csv", **OPTIONS, streaming=streaming, drop_incomplete=True
     )
     dataset, said = results["dataset"], capsys.readouterr().out
-    assert dataset["source"] == "file mine.csv" and dataset["splits"] == {"train": 72, "validation": 9, "test": 9}
+    assert dataset["source"] == "file mine.csv, divided into train, validation and test" and dataset["splits"] == {
+        "train": 72,
+        "validation": 9,
+        "test": 9,
+    }
     assert dataset["remarks"] == [
         "Columns: Review is read as text, Sentiment is read as label.",
         "Columns that are not read: id.",

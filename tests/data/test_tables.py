@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from rnnzoo.data import sentences, texts
 from rnnzoo.data.columns import Columns
+from rnnzoo.data.division import IN_SOURCE
 from rnnzoo.data.errors import DataError
 from tests.support import data_files
 from tests.support.data_files import WRITERS, write
@@ -63,7 +64,7 @@ def test_one_file_is_divided_by_class_and_the_test_split_is_the_same_in_every_ru
     columns = {"text": [f"film {i}" for i in range(91)], "label": labels}
     WRITERS[suffix](tmp_path / f"reviews.{suffix}", columns)
     corpus = both(tmp_path / f"reviews.{suffix}")
-    assert (corpus.name, corpus.source) == ("reviews", f"file reviews.{suffix}")
+    assert (corpus.name, corpus.source) == ("reviews", f"file reviews.{suffix}{IN_SOURCE}")
     assert corpus.labels == ["neg", "odd", "pos"]
     assert Counter(label for _, label in rows(corpus)) == {"neg": 6, "pos": 3}
     assert {split: len(part) for split, part in corpus.splits.items()} == {"train": 73, "validation": 9, "test": 9}
@@ -73,6 +74,9 @@ def test_one_file_is_divided_by_class_and_the_test_split_is_the_same_in_every_ru
     assert corpus.remarks[-1] == f"The data set is one table, which is divided by class: {divided}"
     found = sorted(row for split in corpus.splits for row in rows(corpus, split))
     assert found == sorted(zip(columns["text"], labels, strict=True))
+    half = texts.load("imdb", str(tmp_path / f"reviews.{suffix}"), seed=0, validation_fraction=0.5)
+    assert {split: len(part) for split, part in half.splits.items()} == {"train": 41, "validation": 41, "test": 9}
+    assert "41 rows to train on, 41 for validation" in half.remarks[-1] and rows(half) == rows(corpus)
     other = texts.load("imdb", str(tmp_path / f"reviews.{suffix}"), seed=1)
     assert rows(other) == rows(corpus) and rows(other, "validation") != rows(corpus, "validation")
 
@@ -81,12 +85,12 @@ def test_one_file_is_divided_by_class_and_the_test_split_is_the_same_in_every_ru
 def test_one_file_of_sentences_is_divided(tmp_path, suffix):
     WRITERS[suffix](tmp_path / f"names.{suffix}", TAGGED)
     corpus = both(tmp_path / f"names.{suffix}", sentences)
-    assert len(corpus.splits["test"]) == 4 and corpus.source == f"file names.{suffix}"
+    assert len(corpus.splits["test"]) == 4 and corpus.source == f"file names.{suffix}{IN_SOURCE}"
 
 
 def test_a_folder_or_a_file_with_train_alone_is_divided_and_without_train_refused(tmp_path):
     corpus = both(write(tmp_path / "mine", "csv", train=data_files.texts(20)))
-    assert len(corpus.splits["test"]) == 2 and corpus.source == "folder mine"
+    assert len(corpus.splits["test"]) == 2 and corpus.source == "folder mine" + IN_SOURCE
     refused(
         write(tmp_path / "few", "csv", train={"text": ["a", "b"], "label": [0, 1]}), "one table of 2 rows, too few"
     )
