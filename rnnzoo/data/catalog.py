@@ -13,7 +13,7 @@ class Known(NamedTuple):
     labels: the names of its classes, where copies are in use whose rows carry numbers only; else None.
     aliases: other names that copies give its classes; a model has the same labels whatever copy it learned from.
     about: what it is, with its source and terms of use, for the model card.
-    share_texts: whether its terms allow its texts to be passed on, in a card or in a list of predictions.
+    share_texts: whether its terms, and those of this repository, allow its texts in a card or in committed results.
     published: results of others on its test split: `test_rows`, `columns`, `rows`.
     """
 

@@ -35,6 +35,8 @@ def choose(argv: list[str]) -> tuple[type[Task], list[str]]:
     known, _ = parser.parse_known_args(rest)
     if known.dataset in (None, "auto"):
         raise RecipeError("Which data? Give --dataset: a file, a folder, or the id of a data set on the Hub.")
+    if known.dataset == "made":
+        return Classify, rest  # both tasks have synthetic data: --task tag chooses the other
     columns, faults = Columns.of({name: value for name, value in vars(known).items() if value is not None}), {}
     for name, task in TASKS.items():
         try:

@@ -99,7 +99,8 @@ class Options:
     )
     no_examples: bool = option(
         False,
-        "keep the texts of the data out of everything that is written: predictions.csv, card, results.json",
+        "keep the texts of the data out of everything that is written (predictions.csv, card, results.json), as is "
+        "always done with push_to_hub",
         decides=False,
         group="Results",
     )

@@ -110,9 +110,9 @@ def draw_curves(results: dict[str, Any], path: Path) -> None:
 
 
 def shows_examples(results: dict[str, Any]) -> bool:
-    """Whether texts of the data may stand in what is written: not where the user or the data's terms say no."""
-    known = KNOWN.get(results["dataset"]["name"])
-    return not results["config"]["no_examples"] and (known is None or known.share_texts)
+    """Whether texts of the data may be written: not if they are pushed, or if the user or the data's terms say no."""
+    config, known = results["config"], KNOWN.get(results["dataset"]["name"])
+    return not (config["no_examples"] or config["push_to_hub"]) and (known is None or known.share_texts)
 
 
 def confident_errors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -238,7 +238,5 @@ class Task:
     def record(cls, description: Description | None = None) -> dict[str, Any]:
         """What results.json says of the task: its name, its kind and its description, by default the declared one."""
         known = asdict(description or cls.description)
-        known = {
-            name: list(value) if isinstance(value, tuple) else value for name, value in known.items()
-        }  # as in JSON
+        known |= {name: list(value) for name, value in known.items() if isinstance(value, tuple)}  # as JSON has them
         return {"task": cls.name, "kind": cls.kind, "description": known}

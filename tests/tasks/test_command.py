@@ -137,6 +137,7 @@ def test_the_columns_say_what_a_table_is_for(tmp_path, row, task):
 def test_a_column_file_is_for_a_tagger_and_a_named_task_needs_no_data(tmp_path):
     (tmp_path / "data.conll").write_text("Ada B-PER\nran O\n")
     assert choose(["--dataset", str(tmp_path / "data.conll")])[0] is Tag
+    assert choose(["--dataset", "made"]) == (Classify, ["--dataset", "made"])
     assert choose(["--task", "tag", "--dataset", "nowhere"]) == (Tag, ["--dataset", "nowhere"])
 
 

@@ -13,6 +13,7 @@ from recipes.imdb import TASK
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import parity
 from rnnzoo.training.run import parse
+from rnnzoo.training.run_folder import shows_examples
 from tests.support import recipes
 
 
@@ -107,6 +108,15 @@ def test_no_text_of_the_data_is_written_where_that_is_asked_for(tmp_path, review
     assert results["errors"] == [] and "text" not in table(tmp_path)[0]
     for path in tmp_path.iterdir():
         assert b"film, |" not in path.read_bytes(), path.name
+
+
+def test_what_is_pushed_shows_no_text_and_neither_does_a_data_set_whose_terms_forbid_it():
+    config = {"no_examples": False, "push_to_hub": False}
+    for name, changes, shown in (
+        ("mine", {}, True), ("mine", {"push_to_hub": True}, False), ("mine", {"no_examples": True}, False),
+        ("imdb", {}, False),
+    ):  # fmt: skip
+        assert shows_examples({"dataset": {"name": name}, "config": config | changes}) == shown, (name, changes)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 3])
