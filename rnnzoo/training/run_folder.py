@@ -74,7 +74,8 @@ def write(
         draw_curves(results, unfinished / "history.png")
         text = json.dumps(results, indent=2, allow_nan=False) + "\n"
         (unfinished / "results.json").write_text(text, encoding="utf-8")
-        (folder / "results.json").unlink(missing_ok=True)
+        for name in ("results.json", "confusion.png"):  # of an older run; not every run has a confusion matrix
+            (folder / name).unlink(missing_ok=True)
         names = sorted((path.name for path in unfinished.iterdir()), key=lambda name: name == "results.json")
         for name in names:
             (unfinished / name).replace(folder / name)
