@@ -201,11 +201,15 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
         config = changed(AutoConfig.from_pretrained(path, **fields), options.model)
         loading = {"config": config, "dtype": torch.float32, "output_loading_info": True}
         model, found = auto_class(task).from_pretrained(path, ignore_mismatched_sizes=not keep, **loading)
-        if found["missing_keys"]:
-            notes.append(f"{path} has no head for this task: its head is new.")
-        elif not keep:
+        missing = sorted(found["missing_keys"])
+        head = {name for name in model.state_dict() if not name.startswith(f"{model.base_model_prefix}.")}
+        if not keep:
+            # All of it: weights of a head for as many other classes would fit, and mean nothing.
             backbone, model = model.base_model.state_dict(), auto_class(task).from_config(config)
             model.base_model.load_state_dict(backbone)
+        if head and head <= set(missing):
+            notes.append(f"{path} has no head for this task: its head is new.")
+        elif not keep:
             notes.append(
                 f"{path} was trained for other classes ({_shown(theirs)}) than those of the data ({_shown(names)}): "
                 "its head is new, its backbone is kept."
@@ -214,6 +218,8 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
             notes.append(f"The classes of {path} have no names: they are taken to be {_shown(names)}, in this order.")
         elif theirs != names:
             notes.append(f"The classes keep the order that they have in {path}: {_shown(theirs)}.")
+        if missing and not head <= set(missing):
+            notes.append(f"{path} lacks {_shown(missing)}: new.")
     except RecipeError:
         raise
     except Exception as error:  # whatever is in a folder that somebody names

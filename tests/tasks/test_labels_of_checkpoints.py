@@ -84,6 +84,42 @@ def test_as_many_classes_with_other_names_get_a_new_head_too(tmp_path, classifie
 TAGS = labels(TYPES)
 
 
+def test_a_head_of_other_tags_is_new_also_where_the_checkpoint_lacks_a_part_of_it(tmp_path):
+    """As many tags as the data has, but of other types; the CRF that is asked for is not in the checkpoint."""
+    names = labels(["CHEMICAL", "DISEASE", "GENE", "SPECIES"])
+    assert len(names) == len(TAGS)
+    tokenizer = rnnzoo.train_tagger_tokenizer(make_sentences()["train"]["tokens"], vocab_size=300, word_length=0)
+    config = rnnzoo.LSTMConfig(
+        vocab_size=len(tokenizer), embedding_size=8, hidden_size=8, id2label=dict(enumerate(names)),
+        label2id={name: i for i, name in enumerate(names)},
+    )  # fmt: skip
+    torch.manual_seed(1)  # not the seed of the run, which would draw the same head again
+    rnnzoo.LSTMForTokenClassification(config).save_pretrained(tmp_path / "tagger")
+    tokenizer.save_pretrained(tmp_path / "tagger")
+    given = {"model_name_or_path": str(tmp_path / "tagger"), "model": {"use_crf": True}}
+    results = recipes.run(ner.TASK, tmp_path / "out", **given, **STILL)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("tagger", "out"))
+    assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
+    assert torch.equal(before["backbone.embed_tokens.weight"], after["backbone.embed_tokens.weight"])
+    assert "trained for other classes" in results["notes"][0]
+
+
+def test_a_part_that_a_checkpoint_lacks_is_named_and_the_rest_is_kept(tmp_path):
+    tokenizer = rnnzoo.train_tagger_tokenizer(make_sentences()["train"]["tokens"], vocab_size=300, word_length=0)
+    config = rnnzoo.LSTMConfig(
+        vocab_size=len(tokenizer), embedding_size=8, hidden_size=8, id2label=dict(enumerate(TAGS)),
+        label2id={name: i for i, name in enumerate(TAGS)},
+    )  # fmt: skip
+    rnnzoo.LSTMForTokenClassification(config).save_pretrained(tmp_path / "tagger")
+    tokenizer.save_pretrained(tmp_path / "tagger")
+    given = {"model_name_or_path": str(tmp_path / "tagger"), "model": {"use_crf": True}}
+    results = recipes.run(ner.TASK, tmp_path / "out", **given, **STILL)
+    weights = [load_file(tmp_path / name / "model.safetensors")["classifier.weight"] for name in ("tagger", "out")]
+    assert torch.equal(*weights)
+    (note,) = results["notes"]
+    assert "lacks crf.end, crf.start, crf.transitions: new" in note
+
+
 @pytest.mark.parametrize("names", [["O", *TAGS[:0:-1]], TAGS[::-1]], ids=["O first", "O last"])
 def test_a_tagger_with_its_tags_in_another_order_scores_and_serves_by_name(tmp_path, names):
     """Also where "O" is not the first of them: words that are not read are outside whatever its number."""
