@@ -30,6 +30,7 @@ class Corpus:
     scheme: how the tags of words are to be read. "IOB2": entities, in IOB2; "IO": entities whose tags have no prefix,
         so that adjacent ones of one type are one; None: a class for each word (parts of speech), or no tags at all.
     remarks: what the user should know of the data, a sentence each: what was inferred, left out or found twice.
+    validation: the name of the recorded validation split that was chosen; None where it is the data's own, or drawn.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Corpus:
     banner: str | None = None
     scheme: str | None = None
     remarks: list[str] = field(default_factory=list)
+    validation: str | None = None
 
 
 def check_fraction(fraction: float | None) -> None:

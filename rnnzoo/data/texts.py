@@ -19,6 +19,7 @@ from rnnzoo.data.columns import LABEL, TEXT, Columns, shown
 from rnnzoo.data.corpus import Corpus, Overlap, Pass, Row, check_fraction, with_validation
 from rnnzoo.data.errors import BadRow, DataError, Incomplete
 from rnnzoo.data.places import Found, Layout, Place, Split, place, splits_at
+from rnnzoo.data.recorded import recorded
 from rnnzoo.data.streams import set_apart
 
 
@@ -40,6 +41,7 @@ def load(
     *,
     seed: int,
     validation_fraction: float | None = None,
+    validation_split: str | None = None,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
 ) -> Corpus:
     """Read a corpus of labelled texts whole, and check every row of it.
@@ -61,12 +63,16 @@ def load(
 
     Other splits (IMDB's unsupervised one) are ignored. Where there is no validation split, a fifth of train becomes
     one; with `validation_fraction`, that share of train and validation together: the same share of every class, drawn
-    by `seed`. Local files are read again every time: nothing of them is kept in the cache of `datasets`.
+    by `seed`. With `validation_split`, the rows of train that the catalog records under that name (see
+    `rnnzoo.data.recorded`). Local files are read again every time: nothing of them is kept in the cache of `datasets`.
 
     Raises:
         DataError: there is no such data set, or a text classifier cannot be trained on it.
     """
     check_fraction(validation_fraction)
+    chosen = validation_split and recorded(name if dataset == "auto" else dataset, validation_split)
+    if chosen and validation_fraction:
+        raise DataError("validation_split and validation_fraction are two ways to hold rows out. Leave out one.")
     if dataset == "made":
         # Here, so that only those who use synthetic data load its grammar.
         from rnnzoo.data.synthetic.reviews import BANNER, LABELS, make_reviews
@@ -83,7 +89,9 @@ def load(
     names, remarks = _classes(classes, names, there.source)
     remarks = [*found.remarks, *remarks, *chain.from_iterable(rows.remarks() for rows in checked.values())]
     splits = {split: _numbered(table, names) for split, table in tables.items()}
-    if "test" not in splits:
+    if chosen:
+        splits, remarks = DatasetDict(chosen.divide(splits)), [*remarks, chosen.remark(validation_split)]
+    elif "test" not in splits:
         splits, divided = division.divide(splits["train"], splits["train"]["label"][:], seed, validation_fraction)
         source, remarks = source + division.IN_SOURCE, [*remarks, divided]
     else:
@@ -91,7 +99,8 @@ def load(
     overlap = Overlap(splits["test"]["text"][:])
     for text in splits["train"]["text"][:]:
         overlap.see(text)
-    return Corpus(there.name, source, names, DatasetDict(splits), remarks=remarks + overlap.remarks())
+    remarks = remarks + overlap.remarks()
+    return Corpus(there.name, source, names, DatasetDict(splits), remarks=remarks, validation=validation_split)
 
 
 def stream(

@@ -60,6 +60,11 @@ class Options:
         "validation split, or 0.2 of train)",
         group="Data",
     )
+    validation_split: str | None = option(
+        None,
+        "a recorded validation split of a known data set: films for imdb, reviews of films that train is not about",
+        group="Data",
+    )
     streaming: bool = option(False, "read the training split lazily: it need not fit in memory", group="Data")
     seed: int = option(0, "random seed of weights, dropout, order and the held-out split", group="Data")
     model_name_or_path: str | None = option(None, "start from this checkpoint instead of a new model", group="Model")
@@ -155,12 +160,18 @@ class Options:
                 "word_vectors and the options under tokenizer, or leave out model_name_or_path to make a new model "
                 "from them."
             )
+        if self.validation_split is not None and self.validation_fraction is not None:
+            raise RecipeError(
+                f"validation_split is {self.validation_split} and validation_fraction {self.validation_fraction}: "
+                "these are two ways to hold examples out for model selection. Leave out one of them."
+            )
         if self.hub_private and not self.push_to_hub:
             raise RecipeError("hub_private is true, but has no effect without push_to_hub: add that, or leave it out.")
         for name, refused, why in (
             ("dataset", self.dataset == "made", "the synthetic data is in memory already"),
             ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts several times"),
             ("validation_fraction", self.validation_fraction is not None, "the size of a stream is unknown"),
+            ("validation_split", self.validation_split is not None, "its rows are checked as a whole"),
         ):
             if self.streaming and refused:
                 raise RecipeError(

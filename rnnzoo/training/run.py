@@ -96,10 +96,12 @@ def check_selects(task: Task, options: Options) -> None:
 
 def load(task: type[Task], options: Options) -> Corpus:
     """The corpus that the options name, in memory or with a training split that is read lazily."""
-    columns = options.columns.as_argument()
+    chosen = options.columns.as_argument()
     if options.streaming:
-        return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **columns)
-    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **columns)
+        return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **chosen)
+    if options.validation_split is not None:  # a task of the user's own need not know of it
+        chosen["validation_split"] = options.validation_split
+    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
 
 
 def encode(task: Task, corpus: Corpus, texts: list | Survey) -> dict[str, Dataset | Stream]:
@@ -128,13 +130,10 @@ def describe(task: Task) -> dict[str, Any]:
     """The data set, for results.json."""
     splits = {name: len(task.rows[name]) for name in ("train", "validation", "test")}
     corpus = task.corpus
-    return {
-        "name": corpus.name,
-        "source": corpus.source,
-        "splits": splits,
-        "remarks": corpus.remarks,
-        **task.remarks(),
-    }
+    known = {"name": corpus.name, "source": corpus.source, "splits": splits}
+    if corpus.validation is not None:
+        known["validation"] = corpus.validation
+    return {**known, "remarks": corpus.remarks, **task.remarks()}
 
 
 def fit(

@@ -125,18 +125,9 @@ class Task:
     # ---- where examples come from, and what a new model is made of ----
 
     @classmethod
-    def load(
-        cls,
-        dataset: str,
-        *,
-        seed: int,
-        validation_fraction: float | None = None,
-        columns: Columns = Columns(),  # noqa: B008, it is frozen
-    ) -> Corpus:
-        """The corpus that `dataset` names, in memory."""
-        return cls.corpora.load(
-            cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction, columns=columns
-        )
+    def load(cls, dataset: str, *, seed: int, **chosen: Any) -> Corpus:
+        """The corpus that `dataset` names, in memory; `chosen` is what else `corpora.load` takes."""
+        return cls.corpora.load(cls.default_dataset, dataset, seed=seed, **chosen)
 
     @classmethod
     def stream(

@@ -44,6 +44,8 @@ def test_a_value_out_of_range_is_refused(name):
         ({"streaming": True, "dataset": "made"}, "dataset is made and streaming is true: .* Leave out one"),
         ({"streaming": True, "word_vectors": "word2vec"}, "word_vectors is word2vec and streaming is true"),
         ({"streaming": True, "validation_fraction": 0.1}, "validation_fraction is 0.1 and streaming is true"),
+        ({"streaming": True, "validation_split": "films"}, "validation_split is films and streaming is true"),
+        ({"validation_split": "films", "validation_fraction": 0.1}, "validation_split is films and .* Leave out one"),
     ],
     ids=str,
 )
