@@ -43,6 +43,13 @@ class Corpus:
     remarks: list[str] = field(default_factory=list)
     validation: str | None = None
 
+    def described(self, sizes: dict[str, int]) -> dict[str, Any]:
+        """What results.json says of the data, given how many examples each split has."""
+        found = {"name": self.name, "source": self.source, "splits": sizes}
+        if self.validation is not None:
+            found["validation"] = self.validation
+        return found | {"remarks": self.remarks}
+
 
 def check_fraction(fraction: float | None) -> None:
     """Refuse, before any work, a `validation_fraction` that is not between 0 and 1."""

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rnnzoo.data.corpus import Corpus
+from rnnzoo.data.corpus import SPLITS, Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
@@ -128,12 +128,7 @@ def unknown_words(task: Task) -> list[str]:
 
 def describe(task: Task) -> dict[str, Any]:
     """The data set, for results.json."""
-    splits = {name: len(task.rows[name]) for name in ("train", "validation", "test")}
-    corpus = task.corpus
-    known = {"name": corpus.name, "source": corpus.source, "splits": splits}
-    if corpus.validation is not None:
-        known["validation"] = corpus.validation
-    return {**known, "remarks": corpus.remarks, **task.remarks()}
+    return task.corpus.described({name: len(task.rows[name]) for name in SPLITS}) | task.remarks()
 
 
 def fit(

@@ -10,13 +10,14 @@ from recipes.report.pages import pages
 from recipes.report.pictures import PICTURES, digest
 from recipes.report.runs import read
 from recipes.tasks import task_of
+from rnnzoo.data.recorded import recorded
 from rnnzoo.training.parity import TOLERANCE
 from rnnzoo.training.run import parse
 from tests.support.results import SPLITS
 
 
 FILES = sorted(RESULTS.glob("*/*.json"))
-NETWORKS = [path for path in FILES if not path.stem.startswith("tfidf")]
+NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
 COMMITTED = committed()
 ENTITIES = {
     "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
@@ -53,6 +54,10 @@ def test_a_result_is_a_complete_run_on_the_complete_data_set():
             both = splits["train"] + splits["validation"]
             validation = math.ceil(fraction * both)
             splits = splits | {"train": both - validation, "validation": validation}
+        if name := dataset.get("validation"):  # recorded by row numbers of the complete training split
+            found = recorded(dataset["name"], name)
+            held_out, left_out = (sum(b - a for a, b in blocks) for blocks in (found.validation, found.left_out))
+            splits = splits | {"train": found.rows - held_out - left_out, "validation": held_out}
         assert dataset["splits"] == splits, path
         assert len(result["git_commit"]) == 40, f"{path}: the code that ran was not committed"
         assert not result["config"]["output_dir"].startswith("/")
