@@ -1,12 +1,20 @@
 """What tasks with one answer per text share: how texts are encoded and collated. A class, or any number."""
 
+from dataclasses import dataclass
+
 import torch
 from datasets import Dataset
 from torch import Tensor
 
 import rnnzoo
 from rnnzoo.data import texts
+from rnnzoo.training.options import Options
 from rnnzoo.training.task import Task
+
+
+@dataclass
+class TextOptions(Options):
+    """Options of tasks on texts."""
 
 
 class TextTask(Task):
