@@ -25,13 +25,17 @@ class TextTask(Task):
     train_tokenizer = staticmethod(rnnzoo.train_tokenizer)
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
-        """Texts as ids. Words before the model's window are left out: they would be padding at best."""
+        """Texts as ids, and their labels, if they have some.
+
+        Words before the model's window are left out: they would be padding at best.
+        """
         truncation = self.description.truncation(self.max_length)
         ids = self.tokenizer(columns["text"], return_attention_mask=False, **truncation)["input_ids"]
         window = getattr(self.config, "window", None)
         if window is not None:
             ids = [row[-window:] for row in ids]
-        return {"input_ids": ids, "length": list(map(len, ids)), "labels": self.targets(columns["label"])}
+        encoded = {"input_ids": ids, "length": list(map(len, ids))}
+        return encoded | {"labels": self.targets(columns["label"])} if "label" in columns else encoded
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
         batch = self.tokenizer.pad({"input_ids": columns["input_ids"]}, return_tensors="pt")

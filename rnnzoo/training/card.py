@@ -103,6 +103,8 @@ def training_data(results: dict[str, Any], about: str) -> str:
     )
     if dataset.get("validation"):
         held_out = f" Validation is the recorded split {dataset['validation']} of the data's own training split."
+    if dataset.get("unlabelled"):
+        held_out += f" Unlabelled texts: {dataset['unlabelled']:,}."
     return f"{about}\n\n" * bool(about) + f"Source: {dataset['source']}. Examples: {splits}.{held_out}"
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
     with accelerator.main_process_first():
         corpus = load(task, options)
     accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
-    texts = corpus.splits["train"][task.column] if corpus.read is None else Survey(corpus.read(), task.column)
+    texts = words_from(corpus, task.column)
     words = task.tokenizer_options(options, vectors)
     tokenizer, model, notes = build.build(task, options, corpus.labels, texts, words)
     for note in notes:
@@ -70,7 +71,7 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
     for warning in unknown_words(job):
         accelerator.print(warning)
     job.begin(options)
-    job.seconds_before = start_vectors(model, tokenizer, job.rows["train"], vectors, options)
+    job.seconds_before = start_vectors(model, tokenizer, job.rows, vectors, options)
     return fit(accelerator, model, tokenizer, job, options, {"dataset": dataset, "notes": notes})
 
 
@@ -101,12 +102,22 @@ def load(task: type[Task], options: Options) -> Corpus:
         return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **chosen)
     if options.validation_split is not None:  # a task of the user's own need not know of it
         chosen["validation_split"] = options.validation_split
+    chosen |= task.load_options(options)
     return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
 
 
-def encode(task: Task, corpus: Corpus, texts: list | Survey) -> dict[str, Dataset | Stream]:
-    """All splits as the loop reads them."""
-    rows = {name: Dataset.from_dict(task.encode(split[:])) for name, split in corpus.splits.items()}
+def words_from(corpus: Corpus, column: str) -> Iterable:
+    """What a new tokenizer learns its words from: the training split, and unlabelled texts with it."""
+    if corpus.read is not None:
+        return Survey(corpus.read(), column)
+    train = corpus.splits["train"][column]
+    return train if corpus.unlabelled is None else [*train, *corpus.unlabelled[column]]
+
+
+def encode(task: Task, corpus: Corpus, texts: Iterable) -> dict[str, Dataset | Stream]:
+    """All splits as the loop reads them, and the unlabelled texts."""
+    splits = dict(corpus.splits) if corpus.unlabelled is None else {**corpus.splits, "unlabelled": corpus.unlabelled}
+    rows = {name: Dataset.from_dict(task.encode(split[:])) for name, split in splits.items()}
     if corpus.read is not None:
         rows["train"] = Stream(corpus.read, texts.finish(), task.encode, column=task.column)
     return rows

@@ -87,7 +87,8 @@ class Task:
         column: the column of the corpus that is tokenized.
         train_tokenizer: makes the tokenizer of a new model; `smallest_input` is an input to try its options on.
         config_fields: fields of the configuration that the task decides.
-        rows: encoded examples by split, for the loop; train may be a `Stream`.
+        rows: encoded examples by split, for the loop; train may be a `Stream`. Where the corpus has unlabelled texts,
+            "unlabelled" are those, without labels.
         seconds_before: seconds of training spent before the loop (on word vectors, say).
     """
 
@@ -146,6 +147,11 @@ class Task:
         """Refuses options that do not fit each other, with a `RecipeError`, before any work."""
 
     @classmethod
+    def load_options(cls, options: Options) -> dict[str, Any]:
+        """Arguments of `load` that follow from the task's own options."""
+        return {}
+
+    @classmethod
     def tokenizer_options(cls, options: Options, vectors: WordVectors | str | None) -> dict[str, Any]:
         """Arguments of `train_tokenizer` that follow from other options; the user's own win."""
         return {}
@@ -153,7 +159,10 @@ class Task:
     # ---- for the loop ----
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
-        """Columns of the corpus -> `input_ids`, `length` and whatever `collate` and `predict` need."""
+        """Columns of the corpus -> `input_ids`, `length` and whatever `collate` and `predict` need.
+
+        Of unlabelled texts, which only a task that can read them has, there is no column of labels.
+        """
         raise NotImplementedError
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
