@@ -15,22 +15,16 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.tasks.text import TextTask
+from rnnzoo.tasks.text import TextOptions, TextTask
 from rnnzoo.training import probes
-from rnnzoo.training.options import Options, option
+from rnnzoo.training.options import option
 from rnnzoo.training.task import Description
 
 
 @dataclass
-class ClassifyOptions(Options):
+class ClassifyOptions(TextOptions):
     """Options of a text classifier."""
 
-    unlabelled: str | None = option(
-        None,
-        "further texts to learn words and word2vec from: a split of the data set, a file with a column of texts, a "
-        ".txt file with a text per line, a folder of .txt files, or another column of the training split",
-        group="Data",
-    )
     class_weights: str | None = option(
         None, "balanced: weigh the loss of each class by the inverse of its frequency in the training split"
     )
@@ -41,11 +35,6 @@ class ClassifyOptions(Options):
             raise RecipeError(f"class_weights is {self.class_weights!r}: choose balanced, or leave it out.")
         if self.class_weights and self.streaming:
             raise RecipeError("class_weights and streaming: the classes of a stream are not counted. Leave out one.")
-        if self.unlabelled and self.streaming:
-            raise RecipeError(
-                "unlabelled and streaming: texts that also stand in train are left out, which takes all of it. Leave "
-                "out one."
-            )
 
 
 class Classify(TextTask):
@@ -85,10 +74,6 @@ class Classify(TextTask):
     config_fields: ClassVar = {"problem_type": "single_label_classification"}
     parity_options: ClassVar = {"top_k": None}
     weights: Tensor | None = None  # of the classes, in the loss
-
-    @classmethod
-    def load_options(cls, options: ClassifyOptions) -> dict[str, Any]:
-        return {} if options.unlabelled is None else {"unlabelled": options.unlabelled}
 
     def predict(self, model, batch, columns):
         outputs = model(**batch)

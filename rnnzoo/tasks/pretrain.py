@@ -1,4 +1,4 @@
-"""Pretraining on texts without labels: a backbone that learns to predict the words to come, for a classifier to start from.
+"""Pretraining: a backbone that learns from texts without labels which words come next, for a classifier to start from.
 
 accelerate launch -m recipes.pretrain --config recipes/configs/pretrain/lstm.yaml --output_dir runs/pretrained
 accelerate launch -m recipes.imdb --config recipes/configs/imdb/lstm-large.yaml --model_name_or_path runs/pretrained
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -25,7 +24,7 @@ from rnnzoo.training.launch import start
 from rnnzoo.training.loop import train
 from rnnzoo.training.options import incidental, option
 from rnnzoo.training.provenance import device_name, git_commit, versions
-from rnnzoo.training.run import load, parse
+from rnnzoo.training.run import load, parse, words_from
 from rnnzoo.training.run_folder import draw_curves
 from rnnzoo.training.task import Description
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
@@ -114,18 +113,15 @@ def run(argv: list[str] | None = None) -> dict[str, Any]:
     with accelerator.main_process_first():
         corpus = load(Pretrain, options)
     accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
-    parts = [corpus.splits["train"].select_columns("text")] + (
-        [corpus.unlabelled] if getattr(corpus, "unlabelled", None) else []
-    )
-    texts = concatenate_datasets(parts)
+    texts = words_from(corpus, "text")
     tokenizer, model, _ = build.build(
-        Pretrain, options, corpus.labels, texts["text"], Pretrain.tokenizer_options(options, vectors)
+        Pretrain, options, corpus.labels, texts, Pretrain.tokenizer_options(options, vectors)
     )
     task = Pretrain(corpus, tokenizer, model.config)
     task.chunk_length = options.chunk_length
-    rows = {"train": texts, "validation": corpus.splits["validation"]}
-    task.rows = {name: Dataset.from_dict(task.encode(part[:])) for name, part in rows.items()}
-    task.seconds_before = start_vectors(model, tokenizer, task.rows["train"], vectors, options)
+    parts = {"train": texts, "validation": corpus.splits["validation"]["text"]}
+    task.rows = {name: Dataset.from_dict(task.encode({"text": part[:]})) for name, part in parts.items()}
+    task.seconds_before = start_vectors(model, tokenizer, task.rows, vectors, options)
     tokens = torch.tensor([i for row in task.rows["train"]["input_ids"] for i in row])
     accelerator.print(f"{len(tokens):,} tokens in {len(task.rows['train']):,} chunks.")
     counts = tokens.bincount(minlength=model.config.vocab_size).float()
@@ -137,7 +133,7 @@ def run(argv: list[str] | None = None) -> dict[str, Any]:
         "model": Path(options.output_dir).resolve().name,
         "model_type": model.config.model_type,
         "model_config": model.config.to_diff_dict(),
-        "dataset": corpus.described({name: len(part) for name, part in rows.items()}) | {"tokens": len(tokens)},
+        "dataset": corpus.described({name: len(corpus.splits[name]) for name in parts}) | {"tokens": len(tokens)},
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "seed": options.seed,
         "metrics": {"validation": progress.best["validation"]},

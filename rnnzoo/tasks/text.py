@@ -1,6 +1,7 @@
 """What tasks with one answer per text share: how texts are encoded and collated. A class, or any number."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -8,13 +9,29 @@ from torch import Tensor
 
 import rnnzoo
 from rnnzoo.data import texts
-from rnnzoo.training.options import Options
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.training.options import Options, option
 from rnnzoo.training.task import Task
 
 
 @dataclass
 class TextOptions(Options):
-    """Options of tasks on texts."""
+    """Options of tasks that can learn from texts without labels."""
+
+    unlabelled: str | None = option(
+        None,
+        "further texts to learn words and word2vec from: a split of the data set, a file with a column of texts, a "
+        ".txt file with a text per line, a folder of .txt files, or another column of the training split",
+        group="Data",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.unlabelled and self.streaming:
+            raise RecipeError(
+                "unlabelled and streaming: texts that also stand in train are left out, which takes all of it. Leave "
+                "out one."
+            )
 
 
 class TextTask(Task):
@@ -23,6 +40,11 @@ class TextTask(Task):
     kind = "text-classification"
     corpora = texts
     train_tokenizer = staticmethod(rnnzoo.train_tokenizer)
+
+    @classmethod
+    def load_options(cls, options: Options) -> dict[str, Any]:
+        named = getattr(options, "unlabelled", None)
+        return {} if named is None else {"unlabelled": named}
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
         """Texts as ids, and their labels, if they have some.
