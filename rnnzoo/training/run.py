@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -72,7 +73,8 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
         accelerator.print(warning)
     job.begin(options)
     job.seconds_before = start_vectors(model, tokenizer, job.rows, vectors, options)
-    return fit(accelerator, model, tokenizer, job, options, {"dataset": dataset, "notes": notes})
+    known = {"dataset": dataset, "notes": notes, **started_from(options)}
+    return fit(accelerator, model, tokenizer, job, options, known)
 
 
 def parse(task: type[Task], argv: list[str] | None = None, defaults: dict[str, Any] | None = None) -> Options:
@@ -140,6 +142,16 @@ def unknown_words(task: Task) -> list[str]:
 def describe(task: Task) -> dict[str, Any]:
     """The data set, for results.json."""
     return task.corpus.described({name: len(task.rows[name]) for name in SPLITS}) | task.remarks()
+
+
+def started_from(options: Options) -> dict[str, Any]:
+    """What is known of the run that wrote the checkpoint that this one starts from, for results.json."""
+    file = Path(options.model_name_or_path or "", "results.json")
+    if not options.model_name_or_path or not file.is_file():
+        return {}
+    before = json.loads(file.read_text(encoding="utf-8"))
+    kept = ("task", "model", "dataset", "metrics", "train_seconds", "device", "git_commit", "config")
+    return {"started_from": {name: before[name] for name in kept if name in before}}
 
 
 def fit(

@@ -55,6 +55,9 @@ def test_a_classifier_starts_from_it(backbone, reviews, tmp_path):
     started = {"model_name_or_path": str(folder), "model": {"pooling": "concat"}, "batch_size": 16}
     results = run(Classify, tmp_path, reviews, **started, num_train_epochs=1, learning_rate=0.0, num_threads=1)
     assert results["model_config"]["pooling"] == "concat"
+    before = json.loads((folder / "results.json").read_text())
+    assert results["started_from"]["train_seconds"] == before["train_seconds"]
+    assert results["started_from"]["config"] == before["config"]
     ours, theirs = (load_file(path / "model.safetensors") for path in (tmp_path, folder))
     for name, weight in theirs.items():
         assert torch.equal(ours[f"backbone.{name}"], weight)
