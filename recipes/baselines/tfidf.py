@@ -56,7 +56,7 @@ class Tfidf:
     """P(label | text) = softmax(W x + b), x the text's TF-IDF vector of length one (Salton & Buckley 1988).
 
     Words and pairs of neighbours that two texts have; 1 + log of their counts. With a `ratio`, x is then multiplied by
-    it, term by term, see `log_count_ratio`. Saved as plain arrays and a list of terms, since scikit-learn's own format
+    it, term by term, see `log_count_ratio`, and words of one character are read too, such as the 8 of "8/10". Saved as plain arrays and a list of terms, since scikit-learn's own format
     is a pickle.
     """
 
@@ -99,15 +99,18 @@ class Tfidf:
         folder = Path(folder)
         arrays = load_file(folder / "model.safetensors")
         terms = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        vectorizer, classifier = vectorizer_of(vocabulary=terms), LogisticRegression()
+        vectorizer = vectorizer_of(short_words="ratio" in arrays, vocabulary=terms)
+        classifier = LogisticRegression()
         vectorizer.idf_ = arrays["idf"]
         classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
         classifier.classes_ = arrays["classes"]
         return cls(vectorizer, classifier, int(arrays["num_labels"][0]), arrays.get("ratio"))
 
 
-def vectorizer_of(**changes: Any) -> TfidfVectorizer:
-    """Texts -> sparse vectors."""
+def vectorizer_of(short_words: bool, **changes: Any) -> TfidfVectorizer:
+    """Texts -> sparse vectors; of words of two characters or more, unless `short_words` are read too."""
+    if short_words:
+        changes["token_pattern"] = r"\b\w+\b"
     return TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32, **changes)
 
 
@@ -159,9 +162,10 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
 
     texts, labels = rows["train"]
     started = time.perf_counter()
-    vectorizer = vectorizer_of()
+    naive_bayes = options.weighting == "naive_bayes"
+    vectorizer = vectorizer_of(short_words=naive_bayes)
     vectors = vectorizer.fit_transform(texts)
-    ratio = log_count_ratio(vectors, labels) if options.weighting == "naive_bayes" else None
+    ratio = log_count_ratio(vectors, labels) if naive_bayes else None
     vectors = weighted(vectors, ratio)
     seconds, tried = time.perf_counter() - started, []
     for number, strength in enumerate(STRENGTHS, start=1):

@@ -84,11 +84,11 @@ def test_the_ratio_is_that_of_the_equation():
     assert tfidf.log_count_ratio(vectors, labels) == pytest.approx(expected, abs=1e-6)
 
 
-def test_weighted_results_are_those_of_scikit_learn_on_weighted_vectors(weighted, written):
+def test_weighted_results_are_those_of_scikit_learn_on_weighted_vectors(weighted):
     _, results = weighted
     assert (results["model"], results["model_type"]) == ("nb-tfidf-0", "tfidf")
     splits = TASK.load("made", seed=0).splits
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\b\w+\b")
     vectors = vectorizer.fit_transform(splits["train"]["text"])
     ratio = tfidf.log_count_ratio(vectors, splits["train"]["label"])
     validation = vectorizer.transform(splits["validation"]["text"]).multiply(ratio)
@@ -96,7 +96,7 @@ def test_weighted_results_are_those_of_scikit_learn_on_weighted_vectors(weighted
         model = LogisticRegression(C=record["C"], max_iter=1000).fit(vectors.multiply(ratio), splits["train"]["label"])
         score = model.score(validation, splits["validation"]["label"])
         assert record["validation"]["accuracy"] == pytest.approx(score, abs=TWO_EXAMPLES)
-    assert results["num_parameters"] == written[1]["num_parameters"] + vectors.shape[1]
+    assert results["num_parameters"] == 3 * vectors.shape[1] + 1
 
 
 def test_the_saved_folder_with_weights_answers_as_measured(weighted):
@@ -110,6 +110,16 @@ def test_the_saved_folder_with_weights_answers_as_measured(weighted):
 
 def test_without_the_option_nothing_is_weighted(written):
     assert set(load_file(written[0] / "model.safetensors")) == UNWEIGHTED
+
+
+def test_with_naive_bayes_words_of_one_character_are_read(tmp_path):
+    rows = {"text": ["scored 9/10", "scored 1/10"] * 6, "label": [1, 0] * 6}
+    write(tmp_path / "mine", "jsonl", train=rows, validation=rows, test=rows)
+    given = ["--dataset", str(tmp_path / "mine"), "--weighting", "naive_bayes", "--output_dir", str(tmp_path / "out")]
+    assert tfidf.recipe(given)["metrics"]["test"]["accuracy"] == 1
+    assert {"9", "1", "9 10"} <= set(json.loads((tmp_path / "out" / "vocabulary.json").read_text()))
+    found = Tfidf.load(tmp_path / "out")(rows["text"])
+    assert [row.index(max(row)) for row in found] == rows["label"]
 
 
 def test_naive_bayes_wants_two_classes(tmp_path):
