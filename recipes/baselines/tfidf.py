@@ -23,6 +23,7 @@ from recipes.imdb import TASK
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import DataError, RecipeError
 from rnnzoo.training.command_line import parse
+from rnnzoo.training.evaluation import packed
 from rnnzoo.training.launch import check_writable
 from rnnzoo.training.options import incidental, option
 from rnnzoo.training.provenance import cores, device_name, git_commit, versions
@@ -154,11 +155,12 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     rows = {name: (list(split["text"]), list(split["label"])) for name, split in corpus.splits.items()}
     task = TASK(corpus)
 
-    def metrics(model: Tfidf, split: str) -> dict[str, float]:
+    def evaluate(model: Tfidf, split: str) -> tuple[dict[str, float], list[bool]]:
         texts, labels = rows[split]
         found = model(texts)
         likelihoods = np.array(found)[range(len(labels)), labels].clip(min=np.finfo(np.float32).tiny)
-        return {**task.metrics(found, labels), "loss": float(-np.log(likelihoods).mean())}
+        metrics = {**task.metrics(found, labels), "loss": float(-np.log(likelihoods).mean())}
+        return metrics, task.correct(found, labels)
 
     texts, labels = rows["train"]
     started = time.perf_counter()
@@ -173,10 +175,11 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         classifier = LogisticRegression(C=strength, max_iter=1000).fit(vectors, labels)
         model = Tfidf(vectorizer, classifier, len(corpus.labels), ratio)
         seconds += time.perf_counter() - started
-        record = {"epoch": number, "C": strength, "validation": metrics(model, "validation")}
+        record = {"epoch": number, "C": strength, "validation": evaluate(model, "validation")[0]}
         tried.append((record | {"train_seconds": round(seconds, 2)}, model))
         print(f"C {strength}: validation {record['validation']}")
     best, model = max(tried, key=lambda pair: pair[0]["validation"]["accuracy"])
+    test, correct = evaluate(model, "test")
     results = {
         **TASK.record(),
         "model": folder.resolve().name,
@@ -184,7 +187,8 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         "dataset": corpus.described({name: len(split) for name, split in corpus.splits.items()}),
         "num_parameters": sum(array.size for array in model.weights().values()),
         "seed": options.seed,
-        "metrics": {"validation": best["validation"], "test": metrics(model, "test")},
+        "metrics": {"validation": best["validation"], "test": test},
+        "test_correct": packed(correct),
         "best_epoch": best["epoch"],
         "history": [record for record, _ in tried],
         "train_seconds": round(seconds, 1),

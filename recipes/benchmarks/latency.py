@@ -79,6 +79,9 @@ def main(paths: list[str]) -> None:
     for file in files([Path(path) for path in paths]):
         result = read(file)
         config = result["config"]
+        if "test" not in result["metrics"]:
+            print(f"left out: {file.parent}, whose run evaluated validation only, and wrote no model")
+            continue
         groups[task_of(result), config["dataset"], Columns.of(config)].append((file, result))
     for (kind, dataset, columns), group in groups.items():
         task = kind(kind.load(dataset, seed=0, **columns.as_argument()))

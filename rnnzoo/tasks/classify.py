@@ -133,6 +133,9 @@ class Classify(TextTask):
     def confusion(self, predictions: list[list[float]], references: list[int]) -> np.ndarray:
         return confusion_matrix(references, list(map(_best, predictions)), labels=range(len(self.labels)))
 
+    def correct(self, predictions: list[list[float]], references: list[int]) -> list[bool]:
+        return [_best(row) == right for row, right in zip(predictions, references, strict=True)]
+
     def read_answer(self, answer: list[dict[str, Any]], example: dict[str, Any]) -> list[float]:
         scores = {part["label"]: part["score"] for part in answer}
         return [scores[label] for label in self.labels]

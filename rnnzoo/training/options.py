@@ -109,6 +109,12 @@ class Options:
         decides=False,
         group="Results",
     )
+    validation_only: bool = option(
+        False,
+        "stop after validation: test is not evaluated, and nothing but results.json is written; to compare settings",
+        decides=False,
+        group="Results",
+    )
     verify_rows: int = option(
         200, "test examples on which pipeline() must reproduce the evaluation", decides=False, group="Results"
     )
@@ -167,6 +173,8 @@ class Options:
             )
         if self.hub_private and not self.push_to_hub:
             raise RecipeError("hub_private is true, but has no effect without push_to_hub: add that, or leave it out.")
+        if self.validation_only and self.push_to_hub:
+            raise RecipeError("validation_only writes no model that push_to_hub could push: leave out one of them.")
         for name, refused, why in (
             ("dataset", self.dataset == "made", "the synthetic data is in memory already"),
             ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts several times"),

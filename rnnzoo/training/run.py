@@ -17,12 +17,12 @@ from rnnzoo.data.corpus import SPLITS, Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
-from rnnzoo.training.evaluation import evaluate
+from rnnzoo.training.evaluation import evaluate, packed
 from rnnzoo.training.launch import start
 from rnnzoo.training.loop import brief, selects, train
 from rnnzoo.training.options import Options, incidental
 from rnnzoo.training.provenance import device_name, git_commit, versions
-from rnnzoo.training.run_folder import in_fp16, write
+from rnnzoo.training.run_folder import check_free, in_fp16, write, write_results
 from rnnzoo.training.task import Task
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
 
@@ -47,6 +47,8 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
         RecipeError: an option, the data, a checkpoint or the machine does not allow the run.
     """
     options = parse(task, argv, defaults)
+    if options.validation_only:
+        check_free(Path(options.output_dir))
     accelerator = start(options)
     vectors = read_vectors(options)
     with accelerator.main_process_first():
@@ -164,6 +166,8 @@ def fit(
 ) -> dict[str, Any]:
     """Trains, evaluates the test split once, writes the folder, pushes it, and returns what is in its results.json.
 
+    With `validation_only`, test is not evaluated, and results.json is all that is written.
+
     Args:
         known: what results.json says of the data and of where the model came from.
     """
@@ -179,8 +183,11 @@ def fit(
         # What is measured from here on is what is stored.
         model.load_state_dict(in_fp16(model))
         validation, _ = evaluate(accelerator, model, task, "validation", options)
-    test, predictions = evaluate(accelerator, model, task, "test", options)
-    baselines = task.baselines()
+    metrics, baselines, predictions, correct = {"validation": validation}, {}, [], None
+    if not options.validation_only:
+        metrics["test"], predictions = evaluate(accelerator, model, task, "test", options)
+        baselines = task.baselines()
+        correct = task.correct(predictions, task.references(task.corpus.splits["test"]))
     results = {
         **task.record(task.description),
         "model": Path(options.output_dir).resolve().name,
@@ -189,7 +196,8 @@ def fit(
         **known,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "seed": options.seed,
-        "metrics": {"validation": validation, "test": test},
+        "metrics": metrics,
+        "test_correct": None if correct is None else packed(correct),
         "baselines": baselines,
         "selected_by": selects(task, options),
         "best_epoch": progress.best_epoch,
@@ -205,10 +213,14 @@ def fit(
     }
     if accelerator.is_main_process:
         folder = Path(options.output_dir)
-        names = write(folder, model, tokenizer, results, task, predictions)
-        for probe in results["probes"]:
+        if options.validation_only:
+            write_results(folder, results)
+        else:
+            names = write(folder, model, tokenizer, results, task, predictions)
+        for probe in results.get("probes", []):
             print("{tried}: {measure} {value:.2f}".format(**probe))
-        for name, scores in {**baselines, "test": test}.items():
+        last = "validation" if options.validation_only else "test"
+        for name, scores in {**baselines, last: metrics[last]}.items():
             print(f"{name}: {brief(scores)}")
         print(f"written to {options.output_dir}")
     accelerator.wait_for_everyone()

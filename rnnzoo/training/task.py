@@ -205,6 +205,10 @@ class Task:
         """[C, C] counts by right class and predicted class, in the order of the labels; None for no such matrix."""
         return None
 
+    def correct(self, predictions: list, references: list) -> list[bool] | None:
+        """Whether each prediction is right, so that models can be compared example by example; None: not yes or no."""
+        return None
+
     def remarks(self) -> dict[str, dict[str, int]]:
         """What to know of the encoded examples, counted by split, for results.json and, where not zero, the user."""
         return {}

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from recipes.baselines import tfidf
 from recipes.baselines.tfidf import Tfidf
 from recipes.imdb import TASK
+from recipes.report.mcnemar import correct
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.synthetic.reviews import BANNER
 from tests.support.data_files import write
@@ -55,6 +56,8 @@ def test_the_saved_folder_answers_as_measured(written):
     found = Tfidf.load(folder)(list(test["text"]))
     right = sum((row[1] > row[0]) == label for row, label in zip(found, test["label"], strict=True))
     assert right / len(test) == results["metrics"]["test"]["accuracy"]
+    expected = [(row[1] > row[0]) == label for row, label in zip(found, test["label"], strict=True)]
+    assert correct(results).tolist() == expected
     assert all(sum(row) == pytest.approx(1) for row in found)
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "results.json", "vocabulary.json"}
 

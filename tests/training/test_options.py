@@ -41,6 +41,7 @@ def test_a_value_out_of_range_is_refused(name):
         ({"model_name_or_path": "runs/x", "tokenizer": {"vocab_size": 3}}, "leave out model_name_or_path"),
         ({"model_name_or_path": "runs/x", "word_vectors": "word2vec"}, "leave out .*word_vectors"),
         ({"hub_private": True}, "no effect without push_to_hub"),
+        ({"validation_only": True, "push_to_hub": True}, "validation_only writes no model"),
         ({"streaming": True, "dataset": "made"}, "dataset is made and streaming is true: .* Leave out one"),
         ({"streaming": True, "word_vectors": "word2vec"}, "word_vectors is word2vec and streaming is true"),
         ({"streaming": True, "validation_fraction": 0.1}, "validation_fraction is 0.1 and streaming is true"),
@@ -60,7 +61,7 @@ def test_an_option_says_whether_it_decides_what_is_learned():
     assert set(incidental(Options)) == {
         *("output_dir", "eval_batch_size", "half_precision", "verify_rows", "num_threads", "report_to"),
         *("checkpointing_steps", "checkpointing_minutes", "keep", "resume"),
-        *("push_to_hub", "hub_model_id", "hub_private", "no_examples"),
+        *("push_to_hub", "hub_model_id", "hub_private", "no_examples", "validation_only"),
     }
     # A task's own fields say it in the same way; without a word, they decide.
     assert incidental(SmallOptions()) == incidental(Options)
