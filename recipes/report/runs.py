@@ -138,11 +138,11 @@ def same_setting(a: dict, b: dict) -> bool:
 
 
 def by_data(results: list[dict]) -> list[list[dict]]:
-    """What may stand in one table: runs on the same examples."""
+    """What may stand in one table: runs on the same examples, by the same metric; of one task or several."""
     groups = defaultdict(list)
     for result in results:
         same = {key: result["dataset"][key] for key in ("name", "source", "splits")}
-        groups[json.dumps([result["task"], same], sort_keys=True)].append(result)
+        groups[json.dumps([result["kind"], result["description"]["metric"], same], sort_keys=True)].append(result)
     return list(groups.values())
 
 

@@ -20,7 +20,7 @@ def option(default: Any, help: str, *, group: str = "Training", decides: bool = 
         decides: whether it decides what is learned: runs of one model agree in it, and a resumed run keeps it.
     """
     metadata = {"help": help, "group": group, "decides": decides}
-    if isinstance(default, dict):
+    if isinstance(default, dict | list):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -191,6 +191,7 @@ def fit(
         "config": dataclasses.asdict(options),
         "incidental_options": incidental(options),
     }
+    results |= task.more_results(results)
     if accelerator.is_main_process:
         folder = Path(options.output_dir)
         names = write(folder, model, tokenizer, results, task, predictions)
