@@ -27,7 +27,7 @@ from rnnzoo.training.teachers import Loader, Teacher, combine, spread
 
 
 # The options that decide which rows of a data set are trained on.
-ROWS = ("seed", "validation_fraction", "fold")
+ROWS = ("seed", "validation_fraction", "validation_split", "fold")
 
 
 @dataclass
@@ -177,7 +177,7 @@ class Distil(Classify):
             return set()
         config, known = results["config"], {field.name: field.default for field in fields(options)}
         # What an option was before there was one is its default.
-        own = {name: config.get(name, known[name]) for name in ROWS}
+        own = {name: config.get(name, known[name]) for name in ROWS if name in known}  # STAND-IN: the condition
         with PartialState().main_process_first():
             train = run.load(type(self), replace(options, unlabelled=None, **own)).splits["train"]["text"][:]
         if config.get("streaming") or len(train) != results["dataset"]["splits"]["train"]:
@@ -206,21 +206,21 @@ class Distil(Classify):
 
     def join(self, soft: dict[str, Tensor]) -> dict[str, int]:
         """Makes the training rows, each with the logits of its teachers (NaN: none); returns how many there are."""
-        labelled = self.rows["train"].add_column("teacher", soft["labelled"].tolist())
+        rows = self.rows["train"].add_column("teacher", soft["labelled"].tolist())
         kept = answered(soft["unlabelled"]).nonzero().flatten().tolist()
-        counts = {"labelled": len(labelled), "label alone": int((~answered(soft["labelled"])).sum())}
+        counts = {"labelled": len(rows), "label alone": int((~answered(soft["labelled"])).sum())}
         counts |= {"unlabelled": len(kept), "left out": len(soft["unlabelled"]) - len(kept)}
         if kept:
-            unlabelled = self.rows["unlabelled"].select_columns(["input_ids", "length"]).select(kept)
+            unlabelled = self.rows.pop("unlabelled").select_columns(["input_ids", "length"]).select(kept)
             unlabelled = unlabelled.add_column("labels", [-100] * len(kept))
             unlabelled = unlabelled.add_column("teacher", soft["unlabelled"][kept].tolist())
-            labelled = concatenate_datasets([labelled, unlabelled])
+            rows = concatenate_datasets([rows, unlabelled])
         if counts["label alone"] == counts["labelled"] and not kept:
             raise RecipeError(
                 "The teachers were trained on all of these texts, so that none of their answers would teach anything. "
                 "Add texts with --unlabelled, or name teachers that were trained with --fold K/N."
             )
-        self.rows["train"] = labelled
+        self.rows["train"] = rows
         self.found["remarks"].append(
             f"Training rows: {counts['labelled']:,} with labels, of which {counts['label alone']:,} without an answer "
             f"learn from the label alone, and {counts['unlabelled']:,} unlabelled ones ({counts['left out']:,} "

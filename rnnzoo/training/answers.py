@@ -92,7 +92,8 @@ def _write(folder: Path, texts: list[str], logits: Tensor) -> None:
             os.fsync(file.fileno())  # the rename might get to the disk before the contents
         unfinished.replace(path)
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
+        if unfinished.is_file():
+            unfinished.unlink()
         raise RecipeError(
             f"Answers cannot be written to {folder} ({' '.join(str(error).split())[:200]}). Make room, or choose "
             "another folder with --answers; complete shards are kept."
