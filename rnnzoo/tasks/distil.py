@@ -134,7 +134,7 @@ class Distil(Classify):
         spreads = [spread_of(members, z, sizes) for members, z in zip(groups, complete, strict=True)]
         soft = combine(complete, spreads, options.teacher_weights or [1.0] * len(groups))
         parts = dict(zip(texts, soft.split(sizes), strict=True))
-        self.found |= {"validation": self.score(parts["validation"]), "rows": self.join(parts)}
+        self.found |= {"together": {"validation": self.score(parts["validation"])}, "rows": self.join(parts)}
         PartialState().print(*self.found["remarks"], sep="\n")
 
     def ask(self, teacher: Teacher, columns: list[int], texts: dict[str, list[str]], options: Options) -> Tensor:

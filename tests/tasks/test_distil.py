@@ -2,8 +2,12 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
@@ -242,7 +246,7 @@ def test_the_results_and_the_card_say_what_was_kept_of_each_teacher(written, tea
     assert results["task"] == "distil" and results["dataset"]["splits"] == SIZES
     found = results["distillation"]
     assert found["rows"] == {"labelled": 97, "label_alone": 0, "unlabelled": 60, "left_out": 0}
-    assert 0 <= found["validation"] <= 1
+    assert 0 <= found["together"]["validation"] <= 1
     ours, lines = results["metrics"]["test"]["accuracy"], (folder / "README.md").read_text().splitlines()
     for teacher in found["teachers"]:
         file = teachers / teacher["name"] / "results.json"
@@ -290,15 +294,65 @@ def test_a_student_learns_what_unlabelled_texts_teach(tmp_path):
     assert taught["metrics"]["test"]["accuracy"] > 0.66 > alone["metrics"]["test"]["accuracy"] + 0.05
 
 
-def test_answers_are_shared_and_a_resumed_run_asks_nothing(data, teachers, tmp_path, monkeypatch):
-    options = {"teachers": [str(teachers / "hub")], "answers": str(tmp_path / "shared"), "checkpointing_steps": 1}
+def test_answers_are_shared_by_runs(data, teachers, tmp_path, monkeypatch):
+    options = {"teachers": [str(teachers / "hub")], "answers": str(tmp_path / "shared")}
     first = run(tmp_path / "a", data, **BRIEF, **options)
     monkeypatch.setattr(answers, "_write", None)  # which would be called for a text that has no answer
     second = run(tmp_path / "b", data, **BRIEF, **options)
-    weights = [load_file(tmp_path / name / "model.safetensors") for name in "ab"]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert gap(tmp_path / "a", tmp_path / "b") == 0
     assert first["distillation"] == second["distillation"]
     assert not (tmp_path / "a" / "answers").exists()
+
+
+def gap(*folders):
+    """The largest difference between the weights of two runs."""
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in folders)
+    return max((ours[name] - theirs[name]).abs().max().item() for name in ours)
+
+
+class Stopped(TASK):
+    """Stops before the seventh batch: in the second epoch of five steps each."""
+
+    batches = 0
+
+    def inputs(self, batch):
+        type(self).batches += 1
+        if self.batches == 7:
+            raise KeyboardInterrupt
+        return super().inputs(batch)
+
+
+def test_a_resumed_student_is_that_of_an_uninterrupted_run(data, teachers, tmp_path):
+    options = {"teachers": [str(teachers / "hub")], "unlabelled": unlabelled(data)[0], "checkpointing_steps": 1}
+    run(tmp_path / "whole", data, **BRIEF, **options)
+    with pytest.raises(KeyboardInterrupt):
+        recipes.run(Stopped, tmp_path / "parts", data, **NEW, **BRIEF, **options)
+    run(tmp_path / "parts", data, **BRIEF, **options, resume=True)
+    assert gap(tmp_path / "whole", tmp_path / "parts") == 0
+
+
+def test_two_processes_teach_what_one_teaches(data, teachers, tmp_path):
+    options = NEW | BRIEF | {"teachers": [str(teachers / name) for name in ("hub", "bag")]}
+    options |= {"unlabelled": unlabelled(data)[0], "adversarial_epsilon": 0.1, "gradient_accumulation_steps": 2}
+    recipes.run(TASK, tmp_path / "one", data, **options)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "recipes.distil", *flags(tmp_path / "two", data, **options)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
+    assert [results["world_size"] for results in found] == [1, 2]
+    assert found[0]["distillation"]["rows"] == found[1]["distillation"]["rows"]
+    assert gap(tmp_path / "one", tmp_path / "two") < 1e-4
+    one, two = (
+        {path.parent.name: path.read_bytes() for path in (tmp_path / name / "answers").glob("*/*.safetensors")}
+        for name in ("one", "two")
+    )
+    assert one == two and len(one) == 2
 
 
 def test_a_student_whose_labels_are_in_another_order_learns_the_same(data, teachers, tmp_path):
