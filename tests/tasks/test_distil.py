@@ -337,7 +337,13 @@ def test_two_processes_teach_what_one_teaches(data, teachers, tmp_path):
     recipes.run(TASK, tmp_path / "one", data, **options)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launcher, "-m", "recipes.distil", *flags(tmp_path / "two", data, **options)],
+        [
+            *launcher,
+            "-m",
+            "tests.support.recipe_without_fresh_process",
+            "recipes.distil",
+            *flags(tmp_path / "two", data, **options),
+        ],
         cwd=Path(__file__).parents[2],
         env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         capture_output=True,
