@@ -177,7 +177,7 @@ class Distil(Classify):
             return set()
         config, known = results["config"], {field.name: field.default for field in fields(options)}
         # What an option was before there was one is its default.
-        own = {name: config.get(name, known[name]) for name in ROWS if name in known}  # STAND-IN: the condition
+        own = {name: config.get(name, known[name]) for name in ROWS}
         with PartialState().main_process_first():
             train = run.load(type(self), replace(options, unlabelled=None, **own)).splits["train"]["text"][:]
         if config.get("streaming") or len(train) != results["dataset"]["splits"]["train"]:
