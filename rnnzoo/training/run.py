@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rnnzoo.data.corpus import SPLITS, Corpus
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.folds import fold_rows
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
 from rnnzoo.training.evaluation import evaluate
@@ -103,7 +104,12 @@ def load(task: type[Task], options: Options) -> Corpus:
     if options.validation_split is not None:  # a task of the user's own need not know of it
         chosen["validation_split"] = options.validation_split
     chosen |= task.load_options(options)
-    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
+    corpus = task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
+    if options.fold:  # STAND-IN
+        labels = corpus.splits["train"]["label"][:]
+        left_out = set(fold_rows(labels, *map(int, options.fold.split("/"))))
+        corpus.splits["train"] = corpus.splits["train"].select([i for i in range(len(labels)) if i not in left_out])
+    return corpus
 
 
 def words_from(corpus: Corpus, column: str) -> Iterable:
