@@ -38,9 +38,9 @@ def is_default(result: dict) -> bool:
 
 def configurations(dataset: str, results: list[dict]) -> list[str]:
     """The configurations that there should be results of, given those of this data set."""
-    task, default = results[0]["task"], any(map(is_default, results))
+    tasks, default = {result["task"] for result in results}, any(map(is_default, results))
     names = []
-    for path in sorted((CONFIGS / task).glob("*.yaml")):
+    for path in sorted(path for task in tasks for path in (CONFIGS / task).glob("*.yaml")):
         given = re.search(r"^dataset: *(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
         if given[1] == dataset if given else default:
             names.append(path.stem)

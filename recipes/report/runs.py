@@ -176,13 +176,13 @@ def margin(accuracy: float, rows: int) -> float:
 
 
 def by_data(results: list[dict]) -> list[list[dict]]:
-    """What may stand in one table: runs on the same examples."""
+    """What may stand in one table: runs on the same examples, by the same metric; of one task or several."""
     groups = defaultdict(list)
     for result in results:
         same = {key: result["dataset"].get(key) for key in ("name", "source", "splits", "validation")}
         if few_labels([result]):  # the points of one curve
             same["splits"] = {name: size for name, size in same["splits"].items() if name != "train"}
-        groups[json.dumps([result["task"], same], sort_keys=True)].append(result)
+        groups[json.dumps([result["kind"], result["description"]["metric"], same], sort_keys=True)].append(result)
     return list(groups.values())
 
 

@@ -20,7 +20,7 @@ def option(default: Any, help: str, *, group: str = "Training", decides: bool = 
         decides: whether it decides what is learned: runs of one model agree in it, and a resumed run keeps it.
     """
     metadata = {"help": help, "group": group, "decides": decides}
-    if isinstance(default, dict):
+    if isinstance(default, dict | list):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -65,6 +65,7 @@ class Options:
         "a recorded validation split of a known data set: films for imdb, reviews of films that train is not about",
         group="Data",
     )
+    fold: str | None = option(None, "STAND-IN: K/N, leave the K-th of N folds of train out", group="Data")
     streaming: bool = option(False, "read the training split lazily: it need not fit in memory", group="Data")
     seed: int = option(0, "random seed of weights, dropout, order and the held-out split", group="Data")
     model_name_or_path: str | None = option(None, "start from this checkpoint instead of a new model", group="Model")

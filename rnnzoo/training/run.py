@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rnnzoo.data.corpus import SPLITS, Corpus
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.folds import fold_rows
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
 from rnnzoo.training.evaluation import evaluate, packed
@@ -107,7 +108,12 @@ def load(task: type[Task], options: Options) -> Corpus:
     if options.validation_split is not None:  # a task of the user's own need not know of it
         chosen["validation_split"] = options.validation_split
     chosen |= task.load_options(options)
-    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
+    corpus = task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
+    if options.fold:  # STAND-IN
+        labels = corpus.splits["train"]["label"][:]
+        left_out = set(fold_rows(labels, *map(int, options.fold.split("/"))))
+        corpus.splits["train"] = corpus.splits["train"].select([i for i in range(len(labels)) if i not in left_out])
+    return corpus
 
 
 def words_from(corpus: Corpus, column: str) -> Iterable:
@@ -211,6 +217,7 @@ def fit(
         "config": dataclasses.asdict(options),
         "incidental_options": incidental(options),
     }
+    results |= task.more_results(results)
     if accelerator.is_main_process:
         folder = Path(options.output_dir)
         if options.validation_only:

@@ -184,6 +184,10 @@ class Task:
     def begin(self, options: Options) -> None:
         """Prepares what the training needs besides the examples, such as weights of the classes."""
 
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the model reads of a batch in training; `loss` gets all of it."""
+        return batch
+
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
         """The mean loss over the labels of a batch, for training; by default the model's own."""
         return outputs.loss
@@ -211,6 +215,10 @@ class Task:
 
     def remarks(self) -> dict[str, dict[str, int]]:
         """What to know of the encoded examples, counted by split, for results.json and, where not zero, the user."""
+        return {}
+
+    def more_results(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Entries of results.json that only this task has, given the others."""
         return {}
 
     # ---- for what is served ----

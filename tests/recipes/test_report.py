@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from recipes.distil import TASK as STUDENT
 from recipes.report.columns import by_type, legend, reads, trait
 from recipes.report.runs import RECURRENT, best_by_kind, by_data, models
 from recipes.report.sections import checkpoints, headline, not_run, section, served, summary, table, verdict
@@ -267,9 +268,15 @@ def test_the_headline_has_the_best_recurrent_network_beside_the_other_kinds():
     )
 
 
-def test_runs_of_two_tasks_or_of_two_data_sets_share_no_table():
-    other_task = result(task="stars")
+def test_runs_with_two_metrics_or_on_two_data_sets_share_no_table():
+    other_task = result(task="stars", description=result()["description"] | {"metric": "r2"})
     other_source = result(dataset=result()["dataset"] | {"source": "elsewhere"})
     other_splits = result(dataset=result()["dataset"] | {"splits": {"train": 3, "test": 9}})
     groups = by_data([result(), other_task, other_source, other_splits, SECOND])
     assert groups == [[result(), SECOND], [other_task], [other_source], [other_splits]]
+
+
+def test_a_student_stands_beside_runs_of_another_task_on_the_same_rows():
+    student = result(STUDENT, model="distil-0")
+    assert student["task"] != result()["task"]
+    assert by_data([result(), student]) == [[result(), student]]
