@@ -57,8 +57,8 @@ class Tfidf:
     """P(label | text) = softmax(W x + b), x the text's TF-IDF vector of length one (Salton & Buckley 1988).
 
     Words and pairs of neighbours that two texts have; 1 + log of their counts. With a `ratio`, x is then multiplied by
-    it, term by term, see `log_count_ratio`, and words of one character are read too, such as the 8 of "8/10". Saved as plain arrays and a list of terms, since scikit-learn's own format
-    is a pickle.
+    it, term by term, see `log_count_ratio`, and words of one character are read too, such as the 8 of "8/10". Saved as
+    plain arrays and a list of terms, since scikit-learn's own format is a pickle.
     """
 
     def __init__(
