@@ -253,9 +253,9 @@ class Distil(Classify):
 
     def more_results(self, results: dict[str, Any]) -> dict[str, Any]:
         """The teachers, what they answered, and what share of each one's score on test the student has."""
-        ours = results["metrics"]["test"][self.description.metric]
+        ours = results["metrics"].get("test", {}).get(self.description.metric)  # with validation_only there is none
         teachers = [
-            teacher | {"kept": ours / teacher["test"] if teacher["test"] else None}
+            teacher | {"kept": ours / teacher["test"] if ours and teacher["test"] else None}
             for teacher in self.found["teachers"]
         ]
         return {"distillation": self.found | {"teachers": teachers}}
