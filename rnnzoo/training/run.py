@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rnnzoo.data.corpus import SPLITS, Corpus
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.folds import reduced
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
 from rnnzoo.training.evaluation import evaluate
@@ -103,7 +104,8 @@ def load(task: type[Task], options: Options) -> Corpus:
     if options.validation_split is not None:  # a task of the user's own need not know of it
         chosen["validation_split"] = options.validation_split
     chosen |= task.load_options(options)
-    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
+    corpus = task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
+    return reduced(corpus, options.train_examples, options.fold, options.seed)
 
 
 def words_from(corpus: Corpus, column: str) -> Iterable:
