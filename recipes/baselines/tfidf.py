@@ -22,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from recipes.imdb import TASK
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import DataError, RecipeError
+from rnnzoo.data.folds import check_parts, reduced
 from rnnzoo.training.command_line import parse
 from rnnzoo.training.evaluation import packed
 from rnnzoo.training.launch import check_writable
@@ -46,11 +47,14 @@ class TfidfOptions:
     encoding: str | None = option(None, "of text files (default: UTF-8, or what a byte order mark says)")
     validation_split: str | None = option(None, "a recorded validation split of a known data set: films for imdb")
     weighting: str = option("tfidf", "of the terms: tfidf, or naive_bayes, which also multiplies by log-count ratios")
-    seed: int = option(0, "random seed of the held-out validation split")
+    train_examples: int | None = option(None, "use only so many training examples, drawn by the seed")
+    fold: str | None = option(None, "K/N: leave the K-th (from 0) of N folds of the training split out")
+    seed: int = option(0, "random seed of the held-out validation split and of train_examples")
 
     def __post_init__(self):
         if self.weighting not in WEIGHTINGS:
             raise RecipeError(f"weighting is {self.weighting!r}: choose {' or '.join(WEIGHTINGS)}.")
+        check_parts(self.train_examples, self.fold)
 
 
 class Tfidf:
@@ -151,6 +155,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         validation_split=options.validation_split,
         columns=Columns.of(vars(options)),
     )
+    corpus = reduced(corpus, options.train_examples, options.fold, options.seed)
     print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
     rows = {name: (list(split["text"]), list(split["label"])) for name, split in corpus.splits.items()}
     task = TASK(corpus)

@@ -27,7 +27,7 @@ from rnnzoo.training.teachers import Loader, Teacher, combine, spread
 
 
 # The options that decide which rows of a data set are trained on.
-ROWS = ("seed", "validation_fraction", "validation_split", "fold")
+ROWS = ("seed", "validation_fraction", "validation_split", "train_examples", "fold")
 
 
 @dataclass

@@ -6,6 +6,7 @@ from typing import Any
 
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.folds import check_parts
 
 
 # What `word_vectors` can be besides a file or the name of one.
@@ -65,7 +66,17 @@ class Options:
         "a recorded validation split of a known data set: films for imdb, reviews of films that train is not about",
         group="Data",
     )
-    fold: str | None = option(None, "STAND-IN: K/N, leave the K-th of N folds of train out", group="Data")
+    train_examples: int | None = option(
+        None,
+        "use only so many training examples, drawn by the seed, the same share of every class",
+        group="Data",
+    )
+    fold: str | None = option(
+        None,
+        "K/N: leave the K-th (from 0) of N folds of the training split out, for a teacher that is to answer on "
+        "examples that it has not learned from; the same folds in every run",
+        group="Data",
+    )
     streaming: bool = option(False, "read the training split lazily: it need not fit in memory", group="Data")
     seed: int = option(0, "random seed of weights, dropout, order and the held-out split", group="Data")
     model_name_or_path: str | None = option(None, "start from this checkpoint instead of a new model", group="Model")
@@ -155,6 +166,7 @@ class Options:
         """Refuses values out of range, whatever task they are for."""
         self._check_ranges()
         _ = self.columns  # which refuses an unknown encoding
+        check_parts(self.train_examples, self.fold)
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):
@@ -181,6 +193,8 @@ class Options:
             ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts several times"),
             ("validation_fraction", self.validation_fraction is not None, "the size of a stream is unknown"),
             ("validation_split", self.validation_split is not None, "its rows are checked as a whole"),
+            ("train_examples", self.train_examples is not None, "max_train_steps limits how much of a stream is read"),
+            ("fold", self.fold is not None, "the size of a stream is unknown"),
         ):
             if self.streaming and refused:
                 raise RecipeError(

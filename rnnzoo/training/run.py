@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rnnzoo.data.corpus import SPLITS, Corpus
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.data.folds import fold_rows
+from rnnzoo.data.folds import reduced
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
 from rnnzoo.training.evaluation import evaluate, packed
@@ -109,11 +109,7 @@ def load(task: type[Task], options: Options) -> Corpus:
         chosen["validation_split"] = options.validation_split
     chosen |= task.load_options(options)
     corpus = task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
-    if options.fold:  # STAND-IN
-        labels = corpus.splits["train"]["label"][:]
-        left_out = set(fold_rows(labels, *map(int, options.fold.split("/"))))
-        corpus.splits["train"] = corpus.splits["train"].select([i for i in range(len(labels)) if i not in left_out])
-    return corpus
+    return reduced(corpus, options.train_examples, options.fold, options.seed)
 
 
 def words_from(corpus: Corpus, column: str) -> Iterable:

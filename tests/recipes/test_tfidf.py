@@ -14,6 +14,7 @@ from recipes.imdb import TASK
 from recipes.report.mcnemar import correct
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.synthetic.reviews import BANNER
+from rnnzoo.training.run import load
 from tests.support.data_files import write
 
 
@@ -156,6 +157,19 @@ def test_a_class_without_training_texts_has_probability_zero(tmp_path):
     assert 10 < results["metrics"]["test"]["loss"] < 100, "certain and wrong, but finite"
     found = Tfidf.load(tmp_path / "out")(test["text"])
     assert [row[1] for row in found] == [0, 0, 0] and [row.index(max(row)) for row in found][::2] == [0, 2]
+
+
+def test_it_may_be_trained_on_some_of_the_examples(tmp_path):
+    folder = tmp_path / "out"
+    given = ["--train_examples", "300", "--fold", "0/3", "--seed", "2"]
+    results = tfidf.recipe(["--dataset", "made", *given, "--output_dir", str(folder)])
+    assert results["dataset"]["splits"] == {"train": 200, "validation": 1000, "test": 1000}
+    train = load(TASK, TASK.Options(dataset="made", train_examples=300, fold="0/3", seed=2)).splits["train"]
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(train["text"])
+    terms = json.loads((folder / "vocabulary.json").read_text())
+    assert terms == vectorizer.get_feature_names_out().tolist()
+    with pytest.raises(RecipeError, match="fold is '3/3'"):
+        tfidf.recipe(["--fold", "3/3"])
 
 
 def test_synthetic_data_is_announced(written, capsys, tmp_path):

@@ -38,7 +38,7 @@ NEW = {
     "tokenizer": {"vocab_size": 300},
 }
 BRIEF = {"batch_size": 32, "num_train_epochs": 2, "verify_rows": 4, "num_threads": 1}
-TEACHERS = ("fold-1", "fold-2", "all", "other-rows", "bag", "hub")
+TEACHERS = ("fold-0", "fold-1", "all", "other-rows", "bag", "hub")
 SIZES = {"train": 97, "validation": 23, "test": 29}
 
 run = partial(recipes.run, TASK, **NEW)
@@ -128,8 +128,8 @@ def teachers(data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rnnzoo.training.parity.answers", recipes.answered_here)
         for name, options in {
+            "fold-0": {"fold": "0/2"},
             "fold-1": {"fold": "1/2"},
-            "fold-2": {"fold": "2/2"},
             "all": {},
             "other-rows": {"seed": 3, "validation_fraction": 0.4},
         }.items():
@@ -153,7 +153,7 @@ def trained_on(results, data):
 def in_both_folds(train):
     """The rows whose text is in both of two folds."""
     texts, labels = train["text"][:], train["label"][:]
-    first, second = ({texts[i] for i in fold_rows(labels, k, 2)} for k in (1, 2))
+    first, second = ({texts[i] for i in fold_rows(labels, k, 2)} for k in (0, 1))
     return {i for i, text in enumerate(texts) if text in first & second}
 
 
@@ -198,7 +198,7 @@ def test_a_teacher_answers_the_texts_that_it_was_not_trained_on_and_no_others(wr
     assert counts["all"] == counts["bag"] == {"labelled": 0, "unlabelled": 60, "validation": 23}
     assert counts["hub"] == {"labelled": 97, "unlabelled": 60, "validation": 23}
     # A text that is in both folds is answered by neither.
-    assert counts["fold-1"]["labelled"] + counts["fold-2"]["labelled"] == 97 - len(in_both_folds(splits["train"]))
+    assert counts["fold-0"]["labelled"] + counts["fold-1"]["labelled"] == 97 - len(in_both_folds(splits["train"]))
     assert 0 < counts["other-rows"]["labelled"] < 97 and 0 < counts["other-rows"]["validation"] < 23
 
 
@@ -210,14 +210,14 @@ def test_a_teacher_that_was_not_saved_by_a_recipe_is_named(written):
 
 def test_folds_together_are_one_teacher(data, teachers, tmp_path):
     """Each labelled row has the answer of the one that left it out, each unlabelled row the mean of both."""
-    folds = [str(teachers / f"fold-{k}") for k in (1, 2)]
+    folds = [str(teachers / f"fold-{k}") for k in (0, 1)]
     texts, options = unlabelled(data)[1], {"unlabelled": unlabelled(data)[0]}
     fresh = partial(recipes.run, Watched, dataset=data, **NEW, **BRIEF, max_train_steps=1)
     results = fresh(tmp_path / "a", teachers=folds, **options)
     assert len(grouped([Teacher(path, {}) for path in [*folds, str(teachers / "all")]])) == 2
     corpus = IMDB.load(str(data), seed=0)
     train = corpus.splits["train"]["text"][:]
-    of_fold = [fold_rows(corpus.splits["train"]["label"][:], k, 2) for k in (1, 2)]
+    of_fold = [fold_rows(corpus.splits["train"]["label"][:], k, 2) for k in (0, 1)]
     answers_of = [Network(path, 8, bf16=False) for path in folds]
     found = torch.tensor(Watched.trained["teacher"])
     assert len(found) == 97 + 60
@@ -260,7 +260,7 @@ def test_the_results_and_the_card_say_what_was_kept_of_each_teacher(written, tea
             assert f"| {teacher['test']:.4f} | {ours / teacher['test']:.1%} | {theirs['num_parameters']:,} |" in row
         else:
             assert (teacher["test"], teacher["kept"]) == (None, None) and "| – | – |" in row
-        if teacher["name"] in ("fold-1", "fold-2", "all", "bag"):
+        if teacher["name"] in ("fold-0", "fold-1", "all", "bag"):
             assert teacher["validation"] == pytest.approx(theirs["metrics"]["validation"]["accuracy"])
     timed = results | {"latency": {"milliseconds": 1.25, "texts_per_second": 9, "device": "a CPU", "num_threads": 1}}
     timed["distillation"] = found | {"teachers": [found["teachers"][0] | {"milliseconds": 31.0}]}
@@ -365,12 +365,12 @@ def test_a_student_whose_labels_are_in_another_order_learns_the_same(data, teach
     """Its outputs are those of the checkpoint that it starts from."""
     order = {"id2label": {0: "positive", 1: "negative"}, "label2id": {"positive": 0, "negative": 1}}
     folder = small_bert.save(tmp_path / "bert", **order)
-    options = {"teachers": [str(teachers / "fold-1")], "max_train_steps": 1, "model_name_or_path": str(folder)}
+    options = {"teachers": [str(teachers / "fold-0")], "max_train_steps": 1, "model_name_or_path": str(folder)}
     recipes.run(Watched, tmp_path / "a", data, **BRIEF, **options)
     found = torch.tensor(Watched.trained["teacher"])
     rows = found.isfinite().all(1).nonzero().flatten().tolist()
     train = IMDB.load(str(data), seed=0).splits["train"]
-    expected = Network(str(teachers / "fold-1"), 8, bf16=False)([train["text"][i] for i in rows])
+    expected = Network(str(teachers / "fold-0"), 8, bf16=False)([train["text"][i] for i in rows])
     torch.testing.assert_close(found[rows], expected.flip(1), atol=1e-5, rtol=0)
     assert Watched.trained["labels"] == [1 - label for label in train["label"]]
 
@@ -384,7 +384,7 @@ def test_a_student_whose_labels_are_in_another_order_learns_the_same(data, teach
         ({}, "Which teachers"),
         ({"teachers": ["runs/nowhere"]}, "The teacher runs/nowhere is neither"),
         ({"teachers": ["{all}", "{all}"]}, "one of them is there twice"),
-        ({"teachers": ["{fold-1}", "{fold-2}"], "teacher_weights": [1, 2]}, "2 numbers for 1 teachers .*1 and .*2"),
+        ({"teachers": ["{fold-0}", "{fold-1}"], "teacher_weights": [1, 2]}, "2 numbers for 1 teachers .*0 and .*1"),
         ({"teachers": ["{all}"], "teacher_weights": [0]}, "each must be above 0"),
         ({"teachers": ["{all}"], "temperature": 0}, "temperature is 0.0: it must be above 0"),
         ({"teachers": ["{all}"], "soft_weight": 1.5}, "soft_weight is 1.5"),
@@ -408,7 +408,7 @@ def test_teachers_that_may_answer_nothing_are_refused(teachers, data, tmp_path):
 
 def test_a_teacher_with_other_labels_is_refused_before_any_is_asked(teachers, data, tmp_path):
     small_bert.save(tmp_path / "other", id2label={0: "bad", 1: "good"}, label2id={"bad": 0, "good": 1})
-    paths = [str(teachers / "fold-1"), str(tmp_path / "other")]
+    paths = [str(teachers / "fold-0"), str(tmp_path / "other")]
     with pytest.raises(RecipeError, match="other has the classes bad, good, and the data negative, positive"):
         run(tmp_path / "a", data, **BRIEF, teachers=paths)
     assert not (tmp_path / "a" / "answers").exists()
