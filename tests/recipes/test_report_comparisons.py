@@ -241,7 +241,7 @@ def test_parts_are_compared_with_the_base_on_validation():
         part("base", 0.90, adversarial_epsilon=0.05, word_vectors=None),
         part("average", 0.89, ema=0.999, adversarial_epsilon=0.05),
         part("average", 0.90, seed=1, ema=0.999, adversarial_epsilon=0.05),
-        part("wide", 0.905, adversarial_epsilon=0.05, model={"hidden_size": 9}, virtual=None, unlabelled=True),
+        part("wide", 0.905, adversarial_epsilon=0.05, model={"hidden_size": 9}, virtual=0.0, unlabelled=True),
     ]
     for run in runs[:2]:
         run["config"]["adversarial_epsilon"] = 0.05
