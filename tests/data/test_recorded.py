@@ -13,6 +13,7 @@ from rnnzoo.data import places, sentences, texts
 from rnnzoo.data.catalog import KNOWN
 from rnnzoo.data.errors import DataError
 from rnnzoo.data.recorded import checksum, recorded
+from rnnzoo.training.card import training_data
 from tests.support.data_files import texts as rows
 from tests.support.data_files import write
 
@@ -72,6 +73,12 @@ def test_a_name_that_is_not_recorded_is_refused_before_any_work(tmp_path):
         texts.load("imdb", seed=0, validation_split="films", validation_fraction=0.1)
     with pytest.raises(DataError, match="no validation split is recorded for a tagger's data"):
         sentences.load("conll2003", seed=0, validation_split="films")
+
+
+def test_the_card_says_which_validation_was_used(small):
+    results = {"dataset": texts.load("imdb", seed=0, validation_split="few").described({"train": 13}), "config": {}}
+    assert results["dataset"]["validation"] == "few"
+    assert "Validation is the recorded split few of the data's own training split." in training_data(results, "")
 
 
 # ---- IMDB ----
