@@ -14,6 +14,10 @@ from rnnzoo.embeddings import WordVectors, load_word_vectors
 from rnnzoo.training.options import WORD2VEC, Options
 
 
+# Words that word2vec reads, in five passes or fewer: a quarter of an hour on one core. It learns little from more.
+MOST_READ = 30_000_000
+
+
 def read_vectors(options: Options) -> WordVectors | str | None:
     """The vectors that `options.word_vectors` names, read from their file; or WORD2VEC, or None, as they are.
 
@@ -102,7 +106,7 @@ def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tens
         window=10,  # wide: it relates words of one sentiment rather than of one part of speech
         negative=10,
         sample=1e-4,  # words more frequent than that are subsampled
-        epochs=5,
+        epochs=max(1, min(5, round(MOST_READ / sum(map(len, rows))))),
         min_count=1,
         workers=1,  # with more, runs are not reproducible
         seed=seed,
