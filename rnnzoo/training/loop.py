@@ -5,6 +5,7 @@ A batch is a batch of the whole run: `batch_size` examples are split among the p
 a replica each (DDP) or a shard each (FSDP2), up to rounding and the random draws of dropout.
 """
 
+from contextlib import nullcontext
 from itertools import islice
 
 from accelerate import Accelerator
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from rnnzoo.training import resume
 from rnnzoo.training.adversary import Adversary
+from rnnzoo.training.average import Average
 from rnnzoo.training.batches import epoch_batches
 from rnnzoo.training.evaluation import evaluate, quiet
 from rnnzoo.training.optimizer import Plan, adamw, trained_copy, unshard
@@ -30,6 +32,8 @@ LOOK_EVERY = 10
 def train(accelerator: Accelerator, model, task: Task, options: Options) -> Progress:
     """Trains, and leaves the model with the weights of the epoch that was best on validation.
 
+    With `ema`, those are the averages of the weights at the end of the epoch.
+
     Raises:
         SystemExit: with the code `saver.STOPPED`: told to stop by SIGTERM, it has saved, and can be resumed.
         RecipeError: a batch cannot be split, a checkpoint cannot be resumed or written, training diverged.
@@ -42,12 +46,15 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
     optimizer, scheduler = adamw(trained, plan, options)
     adversary = Adversary(trained, options.adversarial_epsilon) if options.adversarial_epsilon else None
     trained, optimizer = accelerator.prepare(trained, optimizer)
+    unwrapped = accelerator.unwrap_model(trained)
+    average = Average(unwrapped, options.ema) if options.ema else None
     progress = Progress(
         resume.settings(options, len(rows)),
-        accelerator.unwrap_model(trained),
+        unwrapped,
         scheduler,
         accelerator.scaler,
         task.seconds_before,
+        average,
     )
     step = Step(accelerator, trained, optimizer, progress, task, options, adversary)
     if accelerator.process_index:
@@ -72,8 +79,9 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
                 if progress.step_in_epoch < plan.steps_per_epoch:  # the end of an epoch is saved anyway
                     saver.after_step()
             progress.stop_clock()
-            unshard(accelerator, trained, model)
-            end_epoch(accelerator, model, task, options, progress)
+            with average.in_model() if average else nullcontext():
+                unshard(accelerator, trained, model)
+                end_epoch(accelerator, model, task, options, progress)
             saver.after_epoch()
     if adversary:
         adversary.leave()

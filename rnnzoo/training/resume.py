@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.training.average import Average
 from rnnzoo.training.options import Options, incidental
 
 
@@ -27,6 +28,7 @@ from rnnzoo.training.options import Options, incidental
 WEIGHTS, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 PROGRESS, RANDOM, SIZES = "progress.json", "random.json", "sizes.json"
 FILES = (WEIGHTS, OPTIMIZER, BEST, PROGRESS, RANDOM)
+AVERAGE = "average.safetensors"  # of a run with an average of the weights
 
 
 class Progress:
@@ -41,9 +43,10 @@ class Progress:
         scheduler: torch.optim.lr_scheduler.LRScheduler,
         scaler: torch.amp.GradScaler | None = None,
         seconds: float = 0.0,
+        average: Average | None = None,
     ):
         self.settings, self.model, self.scheduler, self.scaler = settings, model, scheduler, scaler
-        self.optimizer = scheduler.optimizer
+        self.optimizer, self.average = scheduler.optimizer, average
         self.epoch, self.step, self.step_in_epoch, self.seconds = 0, 0, 0, seconds
         self.last_loss = self.loss_sum = torch.tensor(0.0)
         self.history: list[dict] = []
@@ -110,6 +113,8 @@ class Progress:
             for name, tensor in state.items()
         }
         found = {WEIGHTS: self.model.state_dict(), OPTIMIZER: moments, BEST: self.best_weights}
+        if self.average:
+            found[AVERAGE] = self.average.weights
         return {file: _gathered(tensors, kept) for file, tensors in found.items()}
 
     def numbers(self) -> dict[str, Any]:
@@ -119,6 +124,7 @@ class Progress:
             "optimizer": self.optimizer.state_dict()["param_groups"],
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler and self.scaler.state_dict(),
+            "average_updates": self.average and self.average.updates,
         }
 
     def load(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
@@ -137,6 +143,11 @@ class Progress:
         self.scheduler.load_state_dict(numbers["scheduler"])
         if self.scaler:
             self.scaler.load_state_dict(numbers["scaler"])
+        if self.average:
+            self.average.load(
+                {name: _shard(t, self.average.weights.get(name)) for name, t in tensors[AVERAGE].items()},
+                numbers["average_updates"],
+            )
         for name in self.NUMBERS:
             setattr(self, name, numbers[name])
         self.loss_sum = torch.tensor(numbers["loss_sum"])
@@ -305,11 +316,12 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
     # Every process reads everything before it uses anything: what stops one of them stops them all.
     numbers, drawn = (_read(folder / name) for name in (PROGRESS, RANDOM))
     tensors = {name: _read(folder / name) for name in (WEIGHTS, OPTIMIZER, BEST)}
+    if (folder / AVERAGE).exists():
+        tensors[AVERAGE] = _read(folder / AVERAGE)
     try:
+        before = {"ema": 0.0} | numbers["settings"]  # which older versions did not have
         changed = [
-            f"{name} was {old!r} and is {now.get(name)!r}"
-            for name, old in numbers["settings"].items()
-            if old != now.get(name)
+            f"{name} was {old!r} and is {now.get(name)!r}" for name, old in before.items() if old != now.get(name)
         ]
         if not changed:
             progress.load(tensors, numbers)

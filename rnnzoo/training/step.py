@@ -93,4 +93,6 @@ class Step:
             )
         if not self.skipped:
             self.progress.scheduler.step()
+            if self.progress.average:
+                self.progress.average.update()
         self.optimizer.zero_grad()

@@ -55,9 +55,10 @@ RUNS = {
     },
     "clipped": {"max_grad_norm": 0.05},
     "against an adversary": {"adversarial_epsilon": 0.1, "gradient_accumulation_steps": 2},
+    "averaged": {"ema": 0.9},
 }
 # The options of runs that are interrupted.
-SETTINGS = {"dropout": 0.5, "checkpointing_steps": 3}
+SETTINGS = {"dropout": 0.5, "checkpointing_steps": 3, "ema": 0.9}
 
 
 class Tagger(nn.Module):
