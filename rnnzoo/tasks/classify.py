@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks.text import TextTask
 from rnnzoo.training import probes
-from rnnzoo.training.options import Options, option
+from rnnzoo.training.options import option
 from rnnzoo.training.task import Description
+from rnnzoo.training.unlabelled import UnlabelledOptions
 
 
 @dataclass
-class ClassifyOptions(Options):
+class ClassifyOptions(UnlabelledOptions):
     """Options of a text classifier."""
 
     class_weights: str | None = option(

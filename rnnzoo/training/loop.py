@@ -23,6 +23,7 @@ from rnnzoo.training.resume import Progress
 from rnnzoo.training.saver import Saver
 from rnnzoo.training.step import Step
 from rnnzoo.training.task import Task
+from rnnzoo.training.unlabelled import Unlabelled, UnlabelledOptions
 
 
 # Steps between two looks at the loss: on a GPU, each look waits for all that is under way.
@@ -56,7 +57,10 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
         task.seconds_before,
         average,
     )
-    step = Step(accelerator, trained, optimizer, progress, task, options, adversary)
+    unlabelled = None
+    if isinstance(options, UnlabelledOptions) and options.objectives:
+        unlabelled = Unlabelled(accelerator, trained, progress, task, options, ramp=plan.steps_per_epoch)
+    step = Step(accelerator, trained, optimizer, progress, task, options, adversary, unlabelled)
     if accelerator.process_index:
         # Weights are the same everywhere; dropout must not be.
         set_seed((options.seed + accelerator.process_index) % 2**32)
@@ -69,7 +73,7 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
             progress.start_clock()
             batches = epoch_batches(rows, options.batch_size, options.seed, progress.epoch)
             for batch in islice(batches, progress.step_in_epoch, None):
-                progress.add(step(batch))
+                step(batch)
                 bar.update()
                 log_step(accelerator, progress)
                 if progress.step % LOOK_EVERY == 0:
@@ -83,8 +87,9 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
                 unshard(accelerator, trained, model)
                 end_epoch(accelerator, model, task, options, progress)
             saver.after_epoch()
-    if adversary:
-        adversary.leave()
+    for guest in (adversary, unlabelled):
+        if guest:
+            guest.leave()
     model.load_state_dict(progress.best_weights)
     return progress
 

@@ -49,6 +49,7 @@ class Progress:
         self.optimizer, self.average = scheduler.optimizer, average
         self.epoch, self.step, self.step_in_epoch, self.seconds = 0, 0, 0, seconds
         self.last_loss = self.loss_sum = torch.tensor(0.0)
+        self.more_sums: dict[str, Tensor] = {}
         self.history: list[dict] = []
         self.best_epoch: int | None = None
         self.best_weights: dict[str, Tensor] = {}
@@ -61,9 +62,11 @@ class Progress:
         """Adds the time since `start_clock` to the seconds of training."""
         self.seconds += time.perf_counter() - self.started
 
-    def add(self, loss: Tensor) -> None:
-        """Notes a step and its loss, which stays on its device."""
+    def add(self, loss: Tensor, more: dict[str, Tensor]) -> None:
+        """Notes a step, its loss and others by name; they stay on their device."""
         self.last_loss, self.loss_sum = loss, self.loss_sum.to(loss.device) + loss
+        for name, value in more.items():
+            self.more_sums[name] = value + self.more_sums.get(name, torch.tensor(0.0)).to(value.device)
         self.step += 1
         self.step_in_epoch += 1
 
@@ -85,10 +88,12 @@ class Progress:
 
         Of two equal scores, that with the lower loss is better.
         """
+        steps = max(self.step_in_epoch, 1)
         record = {
             "epoch": self.epoch + 1,
             "step": self.step,
-            "train_loss": self.loss_sum.item() / max(self.step_in_epoch, 1),
+            "train_loss": self.loss_sum.item() / steps,
+            **{name: total.item() / steps for name, total in self.more_sums.items()},
             "validation": validation,
             "train_seconds": round(self.seconds, 2),
         }
@@ -97,7 +102,7 @@ class Progress:
             self.best_epoch = self.epoch + 1
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         self.epoch += 1
-        self.step_in_epoch, self.loss_sum = 0, torch.tensor(0.0)
+        self.step_in_epoch, self.loss_sum, self.more_sums = 0, torch.tensor(0.0), {}
         return record
 
     @property
@@ -121,6 +126,7 @@ class Progress:
         """Everything else, for JSON."""
         return {name: getattr(self, name) for name in self.NUMBERS} | {
             "loss_sum": self.loss_sum.item(),
+            "more_sums": {name: total.item() for name, total in self.more_sums.items()},
             "optimizer": self.optimizer.state_dict()["param_groups"],
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler and self.scaler.state_dict(),
@@ -151,6 +157,8 @@ class Progress:
         for name in self.NUMBERS:
             setattr(self, name, numbers[name])
         self.loss_sum = torch.tensor(numbers["loss_sum"])
+        more = numbers.get("more_sums", {})  # which older versions did not have
+        self.more_sums = {name: torch.tensor(total) for name, total in more.items()}
         self.best_weights = tensors[BEST]
 
 
@@ -178,14 +186,15 @@ def _shard(tensor: Tensor, own: Tensor | None) -> Tensor:
     )  # all processes have read the same
 
 
-def _generators(device: torch.device) -> dict[str, Any]:
+def generators(device: torch.device) -> dict[str, Any]:
+    """The modules with `get_rng_state` and `set_rng_state` for every generator that a model draws from."""
     return {"cpu": torch} | ({} if device.type == "cpu" else {device.type: torch.get_device_module(device)})
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:
     """The state of every generator that a model may draw from in this process."""
     name, key, *rest = np.random.get_state()
-    drawn = {kind: module.get_rng_state().tolist() for kind, module in _generators(device).items()}
+    drawn = {kind: module.get_rng_state().tolist() for kind, module in generators(device).items()}
     return {"python": random.getstate(), "numpy": [name, key.tolist(), *rest], "torch": drawn}
 
 
@@ -193,7 +202,7 @@ def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
     version, key, spare = state["python"]
     random.setstate((version, tuple(key), spare))
     np.random.set_state(state["numpy"])
-    for kind, module in _generators(device).items():
+    for kind, module in generators(device).items():
         if kind in state["torch"]:  # a run may be resumed on another device
             module.set_rng_state(torch.tensor(state["torch"][kind], dtype=torch.uint8))
 
