@@ -10,7 +10,7 @@ from statistics import mean
 from recipes.report.columns import columns, grid, markdown
 from recipes.report.committed import ROOT, committed
 from recipes.report.pages import filled
-from recipes.report.runs import Model, best_by_kind, models, read, same_setting
+from recipes.report.runs import Model, best_by_kind, complete, models, read, same_setting
 from recipes.report.sections import published
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.card import card
@@ -51,7 +51,7 @@ def results(folder: Path) -> dict:
 
 def card_of(run: dict) -> str:
     """The card of a checkpoint, with the spread over seeds and a comparison, from the committed results."""
-    same = [other for other in committed()[run["dataset"]["name"]] if same_test(other, run)]
+    same = [other for other in complete(committed()[run["dataset"]["name"]]) if same_test(other, run)]
     return card(run, spread=spread(same, run), comparison=comparison(same, run))
 
 

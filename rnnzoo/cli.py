@@ -122,9 +122,12 @@ def card(options: argparse.Namespace) -> None:
     path = options.folder / "results.json"
     if not path.is_file():
         sys.exit(f"error: {options.folder} has no results.json: give a folder that a run has written.")
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if "test" not in results["metrics"]:
+        sys.exit(f"error: {options.folder} has results on validation only, and no model: there is no card of it.")
     from rnnzoo.training.card import card as text_of
 
-    print(text_of(json.loads(path.read_text(encoding="utf-8"))))
+    print(text_of(results))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""The cheap baseline: TF-IDF of words and pairs of words, and a logistic regression, on the same data as the networks.
+"""The cheap baselines: TF-IDF of words and pairs, and a logistic regression, on the same data as the networks.
 
 python -m recipes.tfidf --output_dir runs/tfidf-0
+python -m recipes.tfidf --weighting naive_bayes --output_dir runs/nb-tfidf-0
 """
 
 import dataclasses
@@ -12,18 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from recipes.imdb import TASK
 from rnnzoo.data.columns import Columns
+from rnnzoo.data.errors import DataError, RecipeError
+from rnnzoo.data.folds import check_parts, reduced
 from rnnzoo.training.command_line import parse
+from rnnzoo.training.evaluation import packed
 from rnnzoo.training.launch import check_writable
 from rnnzoo.training.options import incidental, option
 from rnnzoo.training.provenance import cores, device_name, git_commit, versions
 
 
+WEIGHTINGS = ("tfidf", "naive_bayes")
 # The inverse strength of the regularisation, scikit-learn's C; selected on validation.
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
 
@@ -38,32 +45,50 @@ class TfidfOptions:
     label_column: str | None = option(None, "column of the labels (default: label, or another common name)")
     drop_incomplete: bool = option(False, "leave out rows without text or label, instead of refusing the data")
     encoding: str | None = option(None, "of text files (default: UTF-8, or what a byte order mark says)")
-    seed: int = option(0, "random seed of the held-out validation split")
+    validation_split: str | None = option(None, "a recorded validation split of a known data set: films for imdb")
+    weighting: str = option("tfidf", "of the terms: tfidf, or naive_bayes, which also multiplies by log-count ratios")
+    train_examples: int | None = option(None, "use only so many training examples, drawn by the seed")
+    fold: str | None = option(None, "K/N: leave the K-th (from 0) of N folds of the training split out")
+    seed: int = option(0, "random seed of the held-out validation split and of train_examples")
+
+    def __post_init__(self):
+        if self.weighting not in WEIGHTINGS:
+            raise RecipeError(f"weighting is {self.weighting!r}: choose {' or '.join(WEIGHTINGS)}.")
+        check_parts(self.train_examples, self.fold)
 
 
 class Tfidf:
     """P(label | text) = softmax(W x + b), x the text's TF-IDF vector of length one (Salton & Buckley 1988).
 
-    Words and pairs of neighbours that two texts have; 1 + log of their counts. Saved as plain arrays and a list of
-    terms, since scikit-learn's own format is a pickle.
+    Words and pairs of neighbours that two texts have; 1 + log of their counts. With a `ratio`, x is then multiplied by
+    it, term by term, see `log_count_ratio`, and words of one character are read too, such as the 8 of "8/10". Saved as
+    plain arrays and a list of terms, since scikit-learn's own format is a pickle.
     """
 
-    def __init__(self, vectorizer: TfidfVectorizer, classifier: LogisticRegression, num_labels: int):
-        self.vectorizer, self.classifier, self.num_labels = vectorizer, classifier, num_labels
+    def __init__(
+        self,
+        vectorizer: TfidfVectorizer,
+        classifier: LogisticRegression,
+        num_labels: int,
+        ratio: np.ndarray | None = None,
+    ):
+        self.vectorizer, self.classifier, self.num_labels, self.ratio = vectorizer, classifier, num_labels, ratio
 
     def __call__(self, texts: list[str]) -> list[list[float]]:
         """The probabilities of all labels for each text, including labels that no training text had."""
         probabilities = np.zeros((len(texts), self.num_labels))
-        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(self.vectorizer.transform(texts))
+        vectors = weighted(self.vectorizer.transform(texts), self.ratio)
+        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(vectors)
         return probabilities.tolist()
 
     def weights(self) -> dict[str, np.ndarray]:
         """All learned parameters."""
-        return {
+        found = {
             "idf": self.vectorizer.idf_,
             "coef": self.classifier.coef_,
             "intercept": self.classifier.intercept_,
         }
+        return found if self.ratio is None else found | {"ratio": self.ratio}
 
     def save(self, folder: Path) -> None:
         """Writes `vocabulary.json` and `model.safetensors`."""
@@ -74,20 +99,48 @@ class Tfidf:
         save_file(arrays, folder / "model.safetensors")
 
     @classmethod
-    def load(cls, folder: Path) -> "Tfidf":
+    def load(cls, folder: Path | str) -> "Tfidf":
         """The inverse of `save`."""
+        folder = Path(folder)
         arrays = load_file(folder / "model.safetensors")
         terms = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        vectorizer, classifier = vectorizer_of(vocabulary=terms), LogisticRegression()
+        vectorizer = vectorizer_of(short_words="ratio" in arrays, vocabulary=terms)
+        classifier = LogisticRegression()
         vectorizer.idf_ = arrays["idf"]
         classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
         classifier.classes_ = arrays["classes"]
-        return cls(vectorizer, classifier, int(arrays["num_labels"][0]))
+        return cls(vectorizer, classifier, int(arrays["num_labels"][0]), arrays.get("ratio"))
 
 
-def vectorizer_of(**changes: Any) -> TfidfVectorizer:
-    """Texts -> sparse vectors."""
+def vectorizer_of(short_words: bool, **changes: Any) -> TfidfVectorizer:
+    """Texts -> sparse vectors; of words of two characters or more, unless `short_words` are read too."""
+    if short_words:
+        changes["token_pattern"] = r"\b\w+\b"
     return TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32, **changes)
+
+
+def log_count_ratio(vectors: csr_matrix, labels: ArrayLike) -> np.ndarray:
+    """[V] r = log(p / |p|₁) - log(q / |q|₁), by which naive Bayes weighs terms (Wang & Manning 2012).
+
+    p and q are 1 + the numbers of texts with a term, of the two classes (https://aclanthology.org/P12-2018).
+
+    Raises:
+        DataError: there are not two classes.
+    """
+    classes = np.unique(labels)
+    if len(classes) != 2:
+        raise DataError(
+            f"weighting is naive_bayes, which tells two classes apart, and the training split has {len(classes)}: "
+            "leave it out, for TF-IDF."
+        )
+    present = vectors > 0
+    q, p = (1 + np.asarray(present[np.asarray(labels) == label].sum(axis=0)).ravel() for label in classes)
+    return (np.log(p / p.sum()) - np.log(q / q.sum())).astype(np.float32)
+
+
+def weighted(vectors: csr_matrix, ratio: np.ndarray | None) -> csr_matrix:
+    """The vectors multiplied by the ratio, term by term, if there is one."""
+    return vectors if ratio is None else vectors.multiply(ratio).tocsr()
 
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:
@@ -96,44 +149,51 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     folder = Path(options.output_dir)
     check_writable(folder)
     started_from = {"versions": versions("scikit-learn"), "git_commit": git_commit()}
-    corpus = TASK.load(options.dataset, seed=options.seed, columns=Columns.of(vars(options)))
+    corpus = TASK.load(
+        options.dataset,
+        seed=options.seed,
+        validation_split=options.validation_split,
+        columns=Columns.of(vars(options)),
+    )
+    corpus = reduced(corpus, options.train_examples, options.fold, options.seed)
     print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
     rows = {name: (list(split["text"]), list(split["label"])) for name, split in corpus.splits.items()}
     task = TASK(corpus)
 
-    def metrics(model: Tfidf, split: str) -> dict[str, float]:
+    def evaluate(model: Tfidf, split: str) -> tuple[dict[str, float], list[bool]]:
         texts, labels = rows[split]
         found = model(texts)
         likelihoods = np.array(found)[range(len(labels)), labels].clip(min=np.finfo(np.float32).tiny)
-        return {**task.metrics(found, labels), "loss": float(-np.log(likelihoods).mean())}
+        metrics = {**task.metrics(found, labels), "loss": float(-np.log(likelihoods).mean())}
+        return metrics, task.correct(found, labels)
 
     texts, labels = rows["train"]
     started = time.perf_counter()
-    vectorizer = vectorizer_of()
+    naive_bayes = options.weighting == "naive_bayes"
+    vectorizer = vectorizer_of(short_words=naive_bayes)
     vectors = vectorizer.fit_transform(texts)
+    ratio = log_count_ratio(vectors, labels) if naive_bayes else None
+    vectors = weighted(vectors, ratio)
     seconds, tried = time.perf_counter() - started, []
     for number, strength in enumerate(STRENGTHS, start=1):
         started = time.perf_counter()
         classifier = LogisticRegression(C=strength, max_iter=1000).fit(vectors, labels)
-        model = Tfidf(vectorizer, classifier, len(corpus.labels))
+        model = Tfidf(vectorizer, classifier, len(corpus.labels), ratio)
         seconds += time.perf_counter() - started
-        record = {"epoch": number, "C": strength, "validation": metrics(model, "validation")}
+        record = {"epoch": number, "C": strength, "validation": evaluate(model, "validation")[0]}
         tried.append((record | {"train_seconds": round(seconds, 2)}, model))
         print(f"C {strength}: validation {record['validation']}")
     best, model = max(tried, key=lambda pair: pair[0]["validation"]["accuracy"])
+    test, correct = evaluate(model, "test")
     results = {
         **TASK.record(),
         "model": folder.resolve().name,
         "model_type": "tfidf",
-        "dataset": {
-            "name": corpus.name,
-            "source": corpus.source,
-            "splits": {name: len(split) for name, split in corpus.splits.items()},
-            "remarks": corpus.remarks,
-        },
+        "dataset": corpus.described({name: len(split) for name, split in corpus.splits.items()}),
         "num_parameters": sum(array.size for array in model.weights().values()),
         "seed": options.seed,
-        "metrics": {"validation": best["validation"], "test": metrics(model, "test")},
+        "metrics": {"validation": best["validation"], "test": test},
+        "test_correct": packed(correct),
         "best_epoch": best["epoch"],
         "history": [record for record, _ in tried],
         "train_seconds": round(seconds, 1),

@@ -1,6 +1,7 @@
 """What an answer costs on this machine: milliseconds for one text, and texts (words) per second, 32 at a time.
 
-python -m recipes.latency runs/*     asks saved folders, interleaved, and adds `latency` to each one's results.json
+python -m recipes.latency runs/*     asks saved folders, interleaved, and adds `latency` to each one's results.json;
+                                     a student's gets the milliseconds of its teachers too, if they are among them
 
 A text goes in raw and comes out as a label, or as its named entities: tokenization and pipeline() are part of the
 time.
@@ -79,8 +80,15 @@ def main(paths: list[str]) -> None:
     for file in files([Path(path) for path in paths]):
         result = read(file)
         config = result["config"]
-        groups[task_of(result), config["dataset"], Columns.of(config)].append((file, result))
-    for (kind, dataset, columns), group in groups.items():
+        if "test" not in result["metrics"]:
+            print(f"left out: {file.parent}, whose run evaluated validation only, and wrote no model")
+            continue
+        task = task_of(result)
+        # Runs of several tasks on the same texts are interleaved, such as a student with its teachers.
+        data = task.corpora, task.default_dataset, config["dataset"], Columns.of(config)
+        groups[data].append((task, file, result))
+    for (_, _, dataset, columns), group in groups.items():
+        kind = group[0][0]
         task = kind(kind.load(dataset, seed=0, **columns.as_argument()))
         test, most = task.corpus.splits["test"], task.description.timed_examples
         examples = [test[i] for i in range(0, len(test), max(1, len(test) // most))][:most]
@@ -94,10 +102,14 @@ def main(paths: list[str]) -> None:
             "git_commit": git_commit(),
             "measured": datetime.now(timezone.utc).isoformat(),  # the same for all that were interleaved
         }
-        ask = [asker(file.parent, result) for file, result in group]
+        ask = [asker(file.parent, result) for _, file, result in group]
         found = measure(ask, [task.text(example) for example in examples], counts)
-        for (file, result), times in zip(group, found, strict=True):
+        of = {(run["model"], run["model_type"]): times for (_, _, run), times in zip(group, found, strict=True)}
+        for (_, file, result), times in zip(group, found, strict=True):
             print(file.parent, times)
+            for teacher in result.get("distillation", {}).get("teachers", []):
+                if times_of_teacher := of.get((teacher["name"], teacher["model_type"])):
+                    teacher["milliseconds"] = times_of_teacher["milliseconds"]
             unfinished = file.with_name("results.json.new")
             unfinished.write_text(json.dumps(result | {"latency": times | circumstances}, indent=2) + "\n", "utf-8")
             unfinished.replace(file)

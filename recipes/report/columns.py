@@ -17,9 +17,19 @@ class Column(NamedTuple):
 
 
 def score(model: Model) -> str:
-    """The mean over the seeds, and their range."""
-    spread = f" ({min(model.scores):.4f}, {max(model.scores):.4f})" if len(model.runs) > 1 else ""
-    return f"{mean(model.scores):.4f}{spread}"
+    """On test: the mean over the seeds, and their range."""
+    return mean_and_range(model.scores)
+
+
+def mean_and_range(scores: list[float]) -> str:
+    """The mean over the seeds, and the lowest and the highest score if there are several."""
+    spread = f" ({min(scores):.4f}, {max(scores):.4f})" if len(scores) > 1 else ""
+    return f"{mean(scores):.4f}{spread}"
+
+
+def validated(model: Model) -> str:
+    """The mean over the seeds on validation, and the name of a recorded validation split."""
+    return f"{model.validation:.4f}" + (f" ({model.validation_split})" if model.validation_split else "")
 
 
 def measured(what: str, form: str) -> Callable[[Model], str]:
@@ -103,6 +113,17 @@ def columns(model: Model) -> list[Column]:
             f"test {task.metric}, mean (from, to)",
             score,
             f"{task.metric_meaning}; mean over the seeds, lowest, highest",
+        ),
+        Column(
+            f"validation {task.metric}",
+            validated,
+            "the score that selects, mean over the seeds; in brackets, the name of a recorded split; without, the "
+            "data's own split, or examples drawn at random from train",
+        ),
+        Column(
+            "test − validation",
+            lambda model: f"{100 * (mean(model.scores) - model.validation):+.1f}",
+            "points from the validation score to the test score",
         ),
         Column("seeds", lambda model: ", ".join(str(run["seed"]) for run in model.runs)),
         Column("parameters", lambda model: " to ".join(f"{size:,}" for size in model.parameters)),

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-from recipes.report.runs import BAG, RECURRENT, TRANSFORMERS, models
+from recipes.report.labels import lines
+from recipes.report.runs import BAG, RECURRENT, TRANSFORMERS, Model, complete, models
 
 
 PICTURES = {
@@ -27,15 +30,24 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    found, dataset = models(results), results[0]["dataset"]["name"]
-    metric, unit = found[0].task.metric, found[0].task.unit
-    colours = {RECURRENT: "tab:blue", BAG: "tab:orange", TRANSFORMERS: "tab:red"}
-
     def save(name: str, figure) -> None:
         metadata = {"Software": "recipes.report", "Description": digest(results)}
         figure.savefig(folder / f"{prefix}-{name}.png", dpi=100, metadata=metadata)
         plt.close(figure)
 
+    dataset = results[0]["dataset"]["name"]
+    if found := models(complete(results)):
+        draw_models(found, dataset, save)
+    if curves := lines(results):
+        draw_labels(curves, dataset, save)
+
+
+def draw_models(found: list[Model], dataset: str, save: Callable[[str, Any], None]) -> None:
+    """Score against latency and size, a point for each model; learning curves."""
+    import matplotlib.pyplot as plt
+
+    metric, unit = found[0].task.metric, found[0].task.unit
+    colours = {RECURRENT: "tab:blue", BAG: "tab:orange", TRANSFORMERS: "tab:red"}
     for name, label, place in (
         ("latency", f"milliseconds per {unit}, median, one at a time", lambda model: model.latency("milliseconds")),
         ("size", "megabytes in fp32", lambda model: model.megabytes),
@@ -75,6 +87,28 @@ def draw(results: list[dict], folder: Path, prefix: str) -> None:
     axes.legend(fontsize=7)
     axes.grid(alpha=0.3)
     save("curves", figure)
+
+
+def draw_labels(curves: dict[str, dict[int, Model]], dataset: str, save: Callable[[str, Any], None]) -> None:
+    """Score against the number of labels, a line for each configuration: mean over the seeds, and their range."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for name, line in curves.items():
+        means = [mean(model.scores) for model in line.values()]
+        below = [y - min(model.scores) for y, model in zip(means, line.values(), strict=True)]
+        above = [max(model.scores) - y for y, model in zip(means, line.values(), strict=True)]
+        style = {RECURRENT: "-", BAG: ":", TRANSFORMERS: "--"}[next(iter(line.values())).kind]
+        axes.errorbar(list(line), means, yerr=[below, above], fmt=style, marker="o", capsize=3, label=name)
+    metric = next(iter(line.values())).task.metric
+    numbers = sorted({number for line in curves.values() for number in line})
+    axes.set(xscale="log", xlabel="labelled training examples", ylabel=f"test {metric}")
+    axes.set_title(f"{dataset}: {metric} against the number of labels")
+    axes.set_xticks(numbers, [f"{number:,}" for number in numbers])
+    axes.set_xticks([], minor=True)
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.3)
+    save("labels", figure)
 
 
 def write_names(axes, points: list[tuple[float, float, str]]) -> None:

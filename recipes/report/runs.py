@@ -1,6 +1,7 @@
 """Runs by model: read from results.json files, grouped by what they may be compared on."""
 
 import json
+import math
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -57,9 +58,19 @@ class Model(NamedTuple):
         return [run["metrics"]["test"][self.task.metric] for run in self.runs]
 
     @property
+    def validations(self) -> list[float]:
+        """On validation, seed by seed."""
+        return [run["metrics"]["validation"][self.task.metric] for run in self.runs]
+
+    @property
     def validation(self) -> float:
         """Mean over the seeds on validation, the only score for model selection."""
-        return mean(run["metrics"]["validation"][self.task.metric] for run in self.runs)
+        return mean(self.validations)
+
+    @property
+    def validation_split(self) -> str | None:
+        """The name of the recorded validation split; None for the data's own, or one drawn from train."""
+        return self.runs[0]["dataset"].get("validation")
 
     @property
     def parameters(self) -> list[int]:
@@ -105,25 +116,45 @@ def read(file: Path) -> dict:
     return found
 
 
+def complete(results: list[dict]) -> list[dict]:
+    """The runs on all labelled examples that were evaluated on test: what a table of models shows."""
+    return [run for run in results if "test" in run["metrics"] and not run["config"].get("train_examples")]
+
+
+def few_labels(results: list[dict]) -> list[dict]:
+    """The runs on some of the labelled examples that were evaluated on test."""
+    return [run for run in results if "test" in run["metrics"] and run["config"].get("train_examples")]
+
+
+def validation_only(results: list[dict]) -> list[dict]:
+    """The runs that were not evaluated on test."""
+    return [run for run in results if "test" not in run["metrics"]]
+
+
 def models(results: list[dict]) -> list[Model]:
-    """The runs by model, the best model first.
+    """The runs by model, the best model on test first."""
+    return sorted(by_name(results), key=lambda model: (-mean(model.scores), model.name))
+
+
+def by_name(results: list[dict]) -> list[Model]:
+    """The runs by model.
 
     Raises:
         ValueError: runs of one model that differ in more than the seed.
     """
-    by_name = defaultdict(list)
+    groups = defaultdict(list)
     for result in results:
-        by_name[result["model_type"], result["model"].removesuffix(f"-{result['seed']}")].append(result)
-    found = [Model(name, sorted(runs, key=lambda run: run["seed"])) for (_, name), runs in by_name.items()]
+        groups[result["model_type"], result["model"].removesuffix(f"-{result['seed']}")].append(result)
+    found = [Model(name, sorted(runs, key=lambda run: run["seed"])) for (_, name), runs in groups.items()]
     for name, runs in found:
         if not all(same_setting(runs[0], run) for run in runs):
             raise ValueError(f"The runs of {name} differ in more than the seed: give them different names.")
         if len({run["seed"] for run in runs}) < len(runs):
             raise ValueError(f"There are two runs of {name} with the same seed: leave one out.")
-    return sorted(found, key=lambda model: (-mean(model.scores), model.name))
+    return found
 
 
-def _setting(run: dict) -> dict:
+def setting(run: dict) -> dict:
     """What the seeds of one model have in common."""
     left_out = ("seed", *run["incidental_options"])
     config = {key: value for key, value in run["config"].items() if key not in left_out}
@@ -133,29 +164,55 @@ def _setting(run: dict) -> dict:
 
 def same_setting(a: dict, b: dict) -> bool:
     """Whether two runs differ in the seed alone; an option that only one of them knows is not compared."""
-    a, b = _setting(a), _setting(b)
+    if a["dataset"].get("validation") != b["dataset"].get("validation"):
+        return False
+    a, b = setting(a), setting(b)
     return all(a[key] == b[key] for key in a.keys() & b.keys())
 
 
+def margin(accuracy: float, rows: int) -> float:
+    """Half the width of a 95 % interval of one accuracy on so many examples, in points."""
+    return 100 * 1.96 * math.sqrt(accuracy * (1 - accuracy) / rows)
+
+
 def by_data(results: list[dict]) -> list[list[dict]]:
-    """What may stand in one table: runs on the same examples."""
+    """What may stand in one table: runs on the same examples, by the same metric; of one task or several."""
     groups = defaultdict(list)
     for result in results:
-        same = {key: result["dataset"][key] for key in ("name", "source", "splits")}
-        groups[json.dumps([result["task"], same], sort_keys=True)].append(result)
+        same = {key: result["dataset"].get(key) for key in ("name", "source", "splits", "validation")}
+        if few_labels([result]):  # the points of one curve
+            same["splits"] = {name: size for name, size in same["splits"].items() if name != "train"}
+        groups[json.dumps([result["kind"], result["description"]["metric"], same], sort_keys=True)].append(result)
     return list(groups.values())
 
 
 def usual_data(found: list[Model]) -> dict:
-    """The data set, with the sizes of the splits that most of the models have."""
-    datasets = [json.dumps(model.runs[0]["dataset"]["splits"], sort_keys=True) for model in found]
-    return found[datasets.index(Counter(datasets).most_common(1)[0][0])].runs[0]["dataset"]
+    """The data set, with the splits that most of the models have.
+
+    A recorded validation split, which was chosen with care, goes before those that were drawn from train, from the
+    first recurrent network on that was selected on it.
+    """
+    recorded = [model for model in found if model.validation_split]
+    if any(model.kind == RECURRENT for model in recorded):
+        found = recorded
+    splits = [_splits(model.runs[0]["dataset"]) for model in found]
+    return found[splits.index(Counter(splits).most_common(1)[0][0])].runs[0]["dataset"]
+
+
+def compared(found: list[Model]) -> list[Model]:
+    """The models that have the usual splits, and so may be compared on validation."""
+    usual = _splits(usual_data(found))
+    return [model for model in found if _splits(model.runs[0]["dataset"]) == usual]
 
 
 def best_by_kind(found: list[Model]) -> dict[str, Model]:
-    """The model of each kind that is best on validation, if that was the same split as for most of the models."""
-    best, splits = {}, usual_data(found)["splits"]
-    for model in sorted(found, key=lambda model: -model.validation):
-        if model.runs[0]["dataset"]["splits"] == splits:
-            best.setdefault(model.kind, model)
+    """The model of each kind that is best on validation, of those that may be compared on it."""
+    best = {}
+    for model in sorted(compared(found), key=lambda model: -model.validation):
+        best.setdefault(model.kind, model)
     return best
+
+
+def _splits(dataset: dict) -> str:
+    """The sizes of the splits, and which rows validation has."""
+    return json.dumps([dataset["splits"], dataset.get("validation")], sort_keys=True)

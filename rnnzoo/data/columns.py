@@ -91,6 +91,7 @@ TAGS = Role("ner_tags", "tags_column", ("ner_tags", "tags", "ner", "labels", "po
 # Where annotation tools write the spans of a text: as `entities`, as `spans` (Prodigy, spaCy), as `label` (doccano).
 SPANS = Role("entities", "tags_column", ("entities", "spans", "label"), "list")
 ANSWER = Role("answer", "", ("answer",), "text")  # what Prodigy's annotators decided
+BESIDE = Role("beside", "", (), "text")  # the labelled text of a row of which another column is read as well
 
 # The alternatives that a task can read, the preferred one first.
 Layouts = Sequence[tuple[Role, ...]]

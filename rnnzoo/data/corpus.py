@@ -30,6 +30,8 @@ class Corpus:
     scheme: how the tags of words are to be read. "IOB2": entities, in IOB2; "IO": entities whose tags have no prefix,
         so that adjacent ones of one type are one; None: a class for each word (parts of speech), or no tags at all.
     remarks: what the user should know of the data, a sentence each: what was inferred, left out or found twice.
+    unlabelled: texts to learn from without labels, a column `text`; None where none were asked for.
+    validation: the name of the recorded validation split that was chosen; None where it is the data's own, or drawn.
     """
 
     name: str
@@ -40,6 +42,17 @@ class Corpus:
     banner: str | None = None
     scheme: str | None = None
     remarks: list[str] = field(default_factory=list)
+    validation: str | None = None
+    unlabelled: Dataset | None = None
+
+    def described(self, sizes: dict[str, int]) -> dict[str, Any]:
+        """What results.json says of the data, given how many examples each split has."""
+        found = {"name": self.name, "source": self.source, "splits": sizes}
+        if self.validation is not None:
+            found["validation"] = self.validation
+        if self.unlabelled is not None:
+            found["unlabelled"] = len(self.unlabelled)
+        return found | {"remarks": self.remarks}
 
 
 def check_fraction(fraction: float | None) -> None:

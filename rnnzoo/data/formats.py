@@ -475,6 +475,41 @@ def _acl_imdb_rows(path: Path, encoding: str | None) -> Iterator[Row]:
                 raise DataError(f"The file {path.name}/{part}/{file.name} {error}") from error
 
 
+def open_lines(path: Path, find: Find, encoding: str | None) -> Table:
+    """A text a line; blank lines are skipped.
+
+    Raises:
+        NoColumn: as `columns.find` does.
+    """
+    columns = find([TEXT.common[0]])
+    return Table(list(columns.values()), columns, partial(_text_lines, path, encoding))
+
+
+def _text_lines(path: Path, encoding: str | None) -> Iterator[Row]:
+    for line in _lines(path, encoding):
+        if line.strip():
+            yield {TEXT.name: line.rstrip("\r\n")}
+
+
+def open_texts(path: Path, find: Find, encoding: str | None) -> Table:
+    """A folder with a .txt file a text, such as `train/unsup` of aclImdb.
+
+    Raises:
+        DataError: while it is read: a text cannot be decoded.
+        NoColumn: as `columns.find` does.
+    """
+    columns = find([TEXT.common[0]])
+    return Table(list(columns.values()), columns, partial(_text_files, path, encoding))
+
+
+def _text_files(path: Path, encoding: str | None) -> Iterator[Row]:
+    for file in sorted(path.glob("*.txt")):
+        try:
+            yield {TEXT.name: "".join(_lines(file, encoding))}
+        except BadRow as error:
+            raise DataError(f"The file {file.name!r} of the folder {path.name!r} {error}") from error
+
+
 # From a file, what finds its columns, and the encoding that was named, to its table. The key is the suffix.
 READERS: dict[str, Callable[[Path, Find, str | None], Table]] = {
     "parquet": open_parquet,
@@ -484,6 +519,12 @@ READERS: dict[str, Callable[[Path, Find, str | None], Table]] = {
     "json": open_json,
     **dict.fromkeys(("conll", "txt", "iob", "bio"), open_columns),
     "": open_acl_imdb,  # a folder
+}
+# The same of texts without labels.
+TEXT_READERS = {
+    **{suffix: READERS[suffix] for suffix in ("parquet", "csv", "tsv", "jsonl", "json")},
+    "txt": open_lines,
+    "": open_texts,  # a folder
 }
 
 

@@ -1,12 +1,12 @@
-"""Where rows come from: $RNNZOO_DATA, a folder, a file or the Hub, and the splits that are there."""
+"""Where rows come from: $RNNZOO_DATA, a folder, a file or the Hub, and the splits and texts that are there."""
 
 import csv
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,10 +18,10 @@ from datasets import ClassLabel
 from huggingface_hub import HfApi
 
 from rnnzoo.data.catalog import KNOWN
-from rnnzoo.data.columns import Columns, Find, Layouts, NoColumn, Role, check, find, inferred, shown
+from rnnzoo.data.columns import BESIDE, TEXT, Columns, Find, Layouts, NoColumn, Role, check, find, inferred, shown
 from rnnzoo.data.corpus import SPLITS, Pass, Row
 from rnnzoo.data.errors import BadRow, DataError, brief
-from rnnzoo.data.formats import READERS, Table, arrow_rows
+from rnnzoo.data.formats import READERS, TEXT_READERS, Table, arrow_rows
 
 
 _PROBE_SECONDS = 3.0
@@ -197,6 +197,71 @@ def splits_at(there: Place, layout: Layout, columns: Columns, *, lazy: bool = Fa
     return Found(splits, listed, list(_remarks(tables, columns)))
 
 
+def texts_at(there: Place, name: str, layout: Layout, columns: Columns) -> Split:
+    """Texts without labels: a file or a folder of .txt files, another split of the data set, or a column of train.
+
+    A column is read with the labelled text beside it, as BESIDE: its row may be held out of train yet.
+
+    Raises:
+        DataError: `name` is none of these, it is train, validation or test, or it has no column of texts.
+    """
+    if name in SPLITS:
+        raise DataError(
+            f"unlabelled is {name!r}, a split that is used with its labels, or measured on. Name another split, a "
+            "file, or another column of train."
+        )
+    path = Path(name).expanduser()
+    suffix = "" if path.is_dir() else path.suffix[1:].lower()
+    if path.exists() and suffix in TEXT_READERS:
+        opened = [partial(TEXT_READERS[suffix], path, partial(_find_text, columns), columns.encoding)]
+        where = f"the {'file' if path.is_file() else 'folder'} {path.resolve().name}"
+    else:
+        opened, where = _named_texts(there, name, layout, columns)
+    return _split([_opened(part, where) for part in opened], where)
+
+
+def _named_texts(there: Place, name: str, layout: Layout, columns: Columns) -> tuple[list[Callable[[], Table]], str]:
+    """A further split of the data set, or else the column of train, with this name: not opened yet, and what it is."""
+    if there.path is not None:
+        train = _split_files(there.path, layout)["train"]
+        named = there.path.is_dir() and _files_named(there.path, [name], layout.suffixes)
+        further = _one_split(named, name, there.path) if named else []
+        files = there.path.iterdir() if there.path.is_dir() else ()
+        others = {file.stem for file in files if file.suffix[1:].lower() in filter(None, layout.suffixes)}
+        others = others.difference(*_FILE_NAMES.values())
+
+        def opener(path: Path, find_text: Find) -> Callable[[], Table]:
+            return partial(READERS[path.suffix[1:].lower()], path, find_text, columns.encoding)
+    else:
+        held = read_hub(there.hub_id, there.revision)
+        train, further, others = [held["train"]], [held[name]] if name in held else [], set(held).difference(SPLITS)
+        opener = partial(partial, _hub_table)
+    if further:
+        return [opener(each, partial(_find_text, columns)) for each in further], f"the {name} split ({there.source})"
+    labelled = partial(find, layouts=layout.columns, chosen=columns)
+    table = _opened(opener(train[0], labelled), f"the train split ({there.source})")
+    names = [name for name in table.names if name not in table.columns.values()]
+    if name not in names:
+        raise DataError(
+            f"unlabelled is {name!r}, which is no file and no folder here, no split of the data set ({there.source}) "
+            f"and no further column of its train split. Besides the splits that have labels there are: "
+            f"{shown(sorted(others)) or 'none'}; columns: {shown(names) or 'none'}. A file is one of "
+            f"{', '.join(f'.{suffix}' for suffix in TEXT_READERS if suffix)}."
+        )
+    where = f"the column {name} of the train split ({there.source})"
+
+    def find_beside(names: Sequence[str]) -> dict[Role, str]:
+        return find(names, [(TEXT,)], Columns(text_column=name)) | {BESIDE: labelled(names)[TEXT]}
+
+    return [opener(each, find_beside) for each in train], where
+
+
+def _find_text(chosen: Columns, names: Sequence[str]) -> dict[Role, str]:
+    """The column of texts: the one that the user named, if it is there, else that with a common name."""
+    named = chosen.text_column if chosen.text_column in names else None
+    return find(names, [(TEXT,)], replace(Columns(), text_column=named))
+
+
 def _opened(open_table: Callable[[], Table], where: str) -> Table:
     try:
         return open_table()
@@ -273,23 +338,25 @@ def _split_files(path: Path, layout: Layout) -> dict[str, list[Path]]:
         )
     if "" in layout.suffixes and (path / "train" / "pos").is_dir():
         return {split: [path / split] for split in SPLITS if (path / split).is_dir()}
-    files = {}
-    for split, names in _FILE_NAMES.items():
-        found = [
-            (name, file.suffix, shard, file)
-            for name in names
-            for file in path.iterdir()
-            if file.suffix[1:].lower() in filter(None, layout.suffixes)
-            and file.is_file()
-            and file.stem.lower().startswith(name)
-            and (shard := _SHARD.fullmatch(file.stem[len(name) :]))
-        ]
-        if found:
-            files[split] = _one_split(found, split, path)
+    found = {split: _files_named(path, names, layout.suffixes) for split, names in _FILE_NAMES.items()}
+    files = {split: _one_split(named, split, path) for split, named in found.items() if named}
     if not files:
         held = shown(sorted(file.name for file in path.iterdir())) or "nothing"
         raise DataError(f"The folder {path.name!r} holds no data set that can be read, but {held}. {layout.described}")
     return files
+
+
+def _files_named(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> list[tuple[str, str, re.Match, Path]]:
+    """The files of a folder with one of these names, or with a shard's number after it."""
+    return [
+        (name, file.suffix, shard, file)
+        for name in names
+        for file in folder.iterdir()
+        if file.suffix[1:].lower() in filter(None, suffixes)
+        and file.is_file()
+        and file.stem.lower().startswith(name.lower())
+        and (shard := _SHARD.fullmatch(file.stem[len(name) :]))
+    ]
 
 
 def _one_split(found: list[tuple[str, str, re.Match, Path]], split: str, folder: Path) -> list[Path]:

@@ -37,6 +37,7 @@ def load(
     *,
     seed: int,
     validation_fraction: float | None = None,
+    validation_split: str | None = None,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
 ) -> Corpus:
     """Read a corpus of tagged sentences whole, and check every word of it.
@@ -63,9 +64,15 @@ def load(
     and validation together; drawn by `seed`. Local files are read again every time.
 
     Raises:
-        DataError: there is no such data set, or a tagger cannot be trained on it.
+        DataError: there is no such data set, or a tagger cannot be trained on it; or a `validation_split` is given, of
+            which none is recorded for a tagger's data.
     """
     check_fraction(validation_fraction)
+    if validation_split is not None:
+        raise DataError(
+            f"validation_split is {validation_split!r}, but no validation split is recorded for a tagger's data: "
+            "leave it out."
+        )
     if dataset == "made":
         # Here, so that only those who use synthetic data load its grammar.
         from rnnzoo.data.synthetic.names import BANNER, TYPES, make_sentences

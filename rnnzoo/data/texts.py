@@ -19,7 +19,9 @@ from rnnzoo.data.columns import LABEL, TEXT, Columns, shown
 from rnnzoo.data.corpus import Corpus, Overlap, Pass, Row, check_fraction, with_validation
 from rnnzoo.data.errors import BadRow, DataError, Incomplete
 from rnnzoo.data.places import Found, Layout, Place, Split, place, splits_at
+from rnnzoo.data.recorded import recorded
 from rnnzoo.data.streams import set_apart
+from rnnzoo.data.unlabelled import without_labels
 
 
 _LAYOUT = Layout(
@@ -40,6 +42,8 @@ def load(
     *,
     seed: int,
     validation_fraction: float | None = None,
+    validation_split: str | None = None,
+    unlabelled: str | None = None,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
 ) -> Corpus:
     """Read a corpus of labelled texts whole, and check every row of it.
@@ -59,19 +63,30 @@ def load(
     the labels name themselves, whether strings, whole numbers or truth values: the classes are those of all splits,
     sorted as numbers if all are numbers.
 
-    Other splits (IMDB's unsupervised one) are ignored. Where there is no validation split, a fifth of train becomes
+    Other splits (IMDB's unsupervised one) are ignored, unless `unlabelled` names one, or a file with a column of texts
+    (a .txt file: a text a line), a folder of .txt files, or another column of train. Those of its texts that stand in
+    test, in validation, in train or twice are left out. Where there is no validation split, a fifth of train becomes
     one; with `validation_fraction`, that share of train and validation together: the same share of every class, drawn
-    by `seed`. Local files are read again every time: nothing of them is kept in the cache of `datasets`.
+    by `seed`. With `validation_split`, the rows of train that the catalog records under that name (see
+    `rnnzoo.data.recorded`). Local files are read again every time: nothing of them is kept in the cache of `datasets`.
 
     Raises:
         DataError: there is no such data set, or a text classifier cannot be trained on it.
     """
     check_fraction(validation_fraction)
+    chosen = validation_split and recorded(name if dataset == "auto" else dataset, validation_split)
+    if chosen and validation_fraction:
+        raise DataError("validation_split and validation_fraction are two ways to hold rows out. Leave out one.")
     if dataset == "made":
         # Here, so that only those who use synthetic data load its grammar.
         from rnnzoo.data.synthetic.reviews import BANNER, LABELS, make_reviews
 
         columns.refuse_for_synthetic_data()
+        if unlabelled is not None:
+            raise DataError(
+                f"unlabelled is {unlabelled!r}: the synthetic data (--dataset made) has no texts besides the labelled "
+                "ones, and real texts do not go with it. Leave unlabelled out, or name another data set."
+            )
         splits = with_validation(make_reviews(seed=0), validation_fraction, seed=seed, stratify_by="label")
         return Corpus("made", "made by this project (not IMDB)", list(LABELS), splits, banner=BANNER)
 
@@ -83,7 +98,9 @@ def load(
     names, remarks = _classes(classes, names, there.source)
     remarks = [*found.remarks, *remarks, *chain.from_iterable(rows.remarks() for rows in checked.values())]
     splits = {split: _numbered(table, names) for split, table in tables.items()}
-    if "test" not in splits:
+    if chosen:
+        splits, remarks = chosen.divide(splits), [*remarks, chosen.remark(validation_split)]
+    elif "test" not in splits:
         splits, divided = division.divide(splits["train"], splits["train"]["label"][:], seed, validation_fraction)
         source, remarks = source + division.IN_SOURCE, [*remarks, divided]
     else:
@@ -91,7 +108,11 @@ def load(
     overlap = Overlap(splits["test"]["text"][:])
     for text in splits["train"]["text"][:]:
         overlap.see(text)
-    return Corpus(there.name, source, names, DatasetDict(splits), remarks=remarks + overlap.remarks())
+    splits, remarks, others = DatasetDict(splits), remarks + overlap.remarks(), None
+    if unlabelled is not None:
+        others, of_others = without_labels(there, unlabelled, _LAYOUT, columns, splits)
+        remarks = remarks + of_others
+    return Corpus(there.name, source, names, splits, remarks=remarks, validation=validation_split, unlabelled=others)
 
 
 def stream(

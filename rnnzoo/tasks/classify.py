@@ -15,7 +15,7 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.tasks.text import TextTask
+from rnnzoo.tasks.text import TextOptions, TextTask
 from rnnzoo.training import probes
 from rnnzoo.training.options import option
 from rnnzoo.training.task import Description
@@ -23,7 +23,7 @@ from rnnzoo.training.unlabelled import UnlabelledOptions
 
 
 @dataclass
-class ClassifyOptions(UnlabelledOptions):
+class ClassifyOptions(TextOptions, UnlabelledOptions):
     """Options of a text classifier."""
 
     class_weights: str | None = option(
@@ -133,6 +133,9 @@ class Classify(TextTask):
 
     def confusion(self, predictions: list[list[float]], references: list[int]) -> np.ndarray:
         return confusion_matrix(references, list(map(_best, predictions)), labels=range(len(self.labels)))
+
+    def correct(self, predictions: list[list[float]], references: list[int]) -> list[bool]:
+        return [_best(row) == right for row, right in zip(predictions, references, strict=True)]
 
     def read_answer(self, answer: list[dict[str, Any]], example: dict[str, Any]) -> list[float]:
         scores = {part["label"]: part["score"] for part in answer}

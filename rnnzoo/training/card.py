@@ -101,6 +101,10 @@ def training_data(results: dict[str, Any], about: str) -> str:
     held_out = (
         f" Validation is {fraction:.0%} of the data's own train and validation splits together." if fraction else ""
     )
+    if dataset.get("validation"):
+        held_out = f" Validation is the recorded split {dataset['validation']} of the data's own training split."
+    if dataset.get("unlabelled"):
+        held_out += f" Unlabelled texts: {dataset['unlabelled']:,}."
     return f"{about}\n\n" * bool(about) + f"Source: {dataset['source']}. Examples: {splits}.{held_out}"
 
 

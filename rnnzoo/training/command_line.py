@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -34,7 +34,8 @@ def parse(
     more: Iterable[Flag] = (),
     defaults: dict[str, Any] | None = None,
 ) -> T:
-    """Fill `options` from `--config FILE` and flags: `--seed 1`, and for a mapping `--model.hidden_size 128`.
+    """Fill `options` from `--config FILE` and flags: `--seed 1`, for a mapping `--model.hidden_size 128`,
+    for a list `--teachers runs/a runs/b`.
 
     Values are read as YAML, so numbers, true, null and quoted strings mean the same in a file and in a flag.
 
@@ -51,7 +52,12 @@ def parse(
     argv = sys.argv[1:] if argv is None else argv
     if "-h" in argv or "--help" in argv:
         _help(options, about, more)
-    flags = _flags(argv, {name for name, kind in get_type_hints(options).items() if kind is bool})
+    kinds = get_type_hints(options)
+    flags = _flags(
+        argv,
+        switches={name for name, kind in kinds.items() if kind is bool},
+        lists={name for name, kind in kinds.items() if get_origin(kind) is list},
+    )
     config = flags.pop("config", None)
     values: dict[str, Any] = {}
     nested = [flag.name for flag in more]
@@ -83,7 +89,7 @@ def _help(options: type, about: str, more: Iterable[Flag]) -> None:
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of the options below")
     groups: dict[str, Any] = {}
     for name, default, text, group in (*_flags_of(options), *more):
-        shown = "" if default in (None, {}) else f" (default: {default})"
+        shown = "" if default in (None, {}, []) else f" (default: {default})"
         groups.setdefault(group, parser.add_argument_group(group) if group not in groups else None)
         groups[group].add_argument(f"--{name}", metavar="VALUE", help=(text + shown).replace("%", "%%"))
     parser.parse_args(["--help"])
@@ -99,8 +105,8 @@ def _flags_of(options: type) -> list[Flag]:
     return sorted(found, key=lambda flag: [known.group for known in found].index(flag.group))
 
 
-def _flags(argv: list[str], switches: set[str]) -> dict[str, Any]:
-    """`--name value` and `--name=value`; a boolean option without a value is true."""
+def _flags(argv: list[str], switches: set[str], lists: set[str]) -> dict[str, Any]:
+    """`--name value` and `--name=value`; a boolean option without a value is true, a list takes several values."""
     given, rest = {}, list(argv)
     while rest:
         flag = rest.pop(0)
@@ -113,6 +119,12 @@ def _flags(argv: list[str], switches: set[str]) -> dict[str, Any]:
             if not rest:
                 raise RecipeError(f"--{name} needs a value: --{name} VALUE. See --help.")
             text = rest.pop(0)
+        if name in lists:
+            values = [_yaml(text, f"--{name}")]
+            while rest and not rest[0].startswith("--"):
+                values.append(_yaml(rest.pop(0), f"--{name}"))
+            given[name] = values[0] if len(values) == 1 else values  # one may be a list itself: [a, b]
+            continue
         given[name] = text if name == "config" else _yaml(text, f"--{name}")
     return given
 
@@ -178,6 +190,9 @@ def _put(options: type, values: dict[str, Any], key: str, value: Any, source: st
 
 
 def _checked(name: str, value: Any, expected: Any, source: str) -> Any:
+    if get_origin(expected) is list:
+        (kind,) = get_args(expected)
+        return [_checked(name, each, kind, source) for each in (value if isinstance(value, list) else [value])]
     kinds = get_args(expected) or (expected,)
     if float in kinds and type(value) is int:
         return float(str(value))  # infinity for what is too large, instead of an OverflowError

@@ -1,5 +1,8 @@
 """The score of a model on a split: every example evaluated once, by one of the processes."""
 
+from base64 import b64encode
+
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
@@ -50,3 +53,8 @@ def evaluate(
     predictions = [prediction for _, prediction in found]
     metrics = task.metrics(predictions, task.references(task.corpus.splits[part]))
     return {**metrics, "loss": sum(loss for loss, _ in totals) / sum(count for _, count in totals)}, predictions
+
+
+def packed(correct: list[bool]) -> str:
+    """One bit for each example, in order, the first in the highest bit of the first byte; in base64, for JSON."""
+    return b64encode(np.packbits(np.array(correct, bool)).tobytes()).decode()

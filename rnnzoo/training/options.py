@@ -6,6 +6,7 @@ from typing import Any
 
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.folds import check_parts
 
 
 # What `word_vectors` can be besides a file or the name of one.
@@ -20,7 +21,7 @@ def option(default: Any, help: str, *, group: str = "Training", decides: bool = 
         decides: whether it decides what is learned: runs of one model agree in it, and a resumed run keeps it.
     """
     metadata = {"help": help, "group": group, "decides": decides}
-    if isinstance(default, dict):
+    if isinstance(default, dict | list):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -58,6 +59,22 @@ class Options:
         None,
         "fraction of train and validation together to hold out for model selection (default: the data's own "
         "validation split, or 0.2 of train)",
+        group="Data",
+    )
+    validation_split: str | None = option(
+        None,
+        "a recorded validation split of a known data set: films for imdb, reviews of films that train is not about",
+        group="Data",
+    )
+    train_examples: int | None = option(
+        None,
+        "use only so many training examples, drawn by the seed, the same share of every class",
+        group="Data",
+    )
+    fold: str | None = option(
+        None,
+        "K/N: leave the K-th (from 0) of N folds of the training split out, for a teacher that is to answer on "
+        "examples that it has not learned from; the same folds in every run",
         group="Data",
     )
     streaming: bool = option(False, "read the training split lazily: it need not fit in memory", group="Data")
@@ -108,6 +125,12 @@ class Options:
         decides=False,
         group="Results",
     )
+    validation_only: bool = option(
+        False,
+        "stop after validation: test is not evaluated, and nothing but results.json is written; to compare settings",
+        decides=False,
+        group="Results",
+    )
     verify_rows: int = option(
         200, "test examples on which pipeline() must reproduce the evaluation", decides=False, group="Results"
     )
@@ -147,6 +170,7 @@ class Options:
         """Refuses values out of range, whatever task they are for."""
         self._check_ranges()
         _ = self.columns  # which refuses an unknown encoding
+        check_parts(self.train_examples, self.fold)
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:
             raise RecipeError(f"max_grad_norm is {self.max_grad_norm}: it must be above 0, or null for no clipping.")
         if self.mixed_precision not in (None, "no", "bf16", "fp16"):
@@ -159,12 +183,22 @@ class Options:
                 "word_vectors and the options under tokenizer, or leave out model_name_or_path to make a new model "
                 "from them."
             )
+        if self.validation_split is not None and self.validation_fraction is not None:
+            raise RecipeError(
+                f"validation_split is {self.validation_split} and validation_fraction {self.validation_fraction}: "
+                "these are two ways to hold examples out for model selection. Leave out one of them."
+            )
         if self.hub_private and not self.push_to_hub:
             raise RecipeError("hub_private is true, but has no effect without push_to_hub: add that, or leave it out.")
+        if self.validation_only and self.push_to_hub:
+            raise RecipeError("validation_only writes no model that push_to_hub could push: leave out one of them.")
         for name, refused, why in (
             ("dataset", self.dataset == "made", "the synthetic data is in memory already"),
             ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts several times"),
             ("validation_fraction", self.validation_fraction is not None, "the size of a stream is unknown"),
+            ("validation_split", self.validation_split is not None, "its rows are checked as a whole"),
+            ("train_examples", self.train_examples is not None, "max_train_steps limits how much of a stream is read"),
+            ("fold", self.fold is not None, "the size of a stream is unknown"),
         ):
             if self.streaming and refused:
                 raise RecipeError(

@@ -2,7 +2,9 @@
 
 import dataclasses
 import inspect
+import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,17 @@ from accelerate import Accelerator
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rnnzoo.data.corpus import Corpus
+from rnnzoo.data.corpus import SPLITS, Corpus
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.data.folds import reduced
 from rnnzoo.data.streams import Stream, Survey
 from rnnzoo.training import build, command_line, hub
-from rnnzoo.training.evaluation import evaluate
+from rnnzoo.training.evaluation import evaluate, packed
 from rnnzoo.training.launch import start
 from rnnzoo.training.loop import brief, selects, train
 from rnnzoo.training.options import Options, incidental
 from rnnzoo.training.provenance import device_name, git_commit, versions
-from rnnzoo.training.run_folder import in_fp16, write
+from rnnzoo.training.run_folder import check_free, in_fp16, write, write_results
 from rnnzoo.training.task import Task
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
 
@@ -45,12 +48,14 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
         RecipeError: an option, the data, a checkpoint or the machine does not allow the run.
     """
     options = parse(task, argv, defaults)
+    if options.validation_only:
+        check_free(Path(options.output_dir))
     accelerator = start(options)
     vectors = read_vectors(options)
     with accelerator.main_process_first():
         corpus = load(task, options)
     accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
-    texts = corpus.splits["train"][task.column] if corpus.read is None else Survey(corpus.read(), task.column)
+    texts = words_from(corpus, task.column)
     words = task.tokenizer_options(options, vectors)
     tokenizer, model, notes = build.build(task, options, corpus.labels, texts, words)
     for note in notes:
@@ -70,8 +75,9 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
     for warning in unknown_words(job):
         accelerator.print(warning)
     job.begin(options)
-    job.seconds_before = start_vectors(model, tokenizer, job.rows["train"], vectors, options)
-    return fit(accelerator, model, tokenizer, job, options, {"dataset": dataset, "notes": notes})
+    job.seconds_before = start_vectors(model, tokenizer, job.rows, vectors, options)
+    known = {"dataset": dataset, "notes": notes, **started_from(options)}
+    return fit(accelerator, model, tokenizer, job, options, known)
 
 
 def parse(task: type[Task], argv: list[str] | None = None, defaults: dict[str, Any] | None = None) -> Options:
@@ -96,15 +102,28 @@ def check_selects(task: Task, options: Options) -> None:
 
 def load(task: type[Task], options: Options) -> Corpus:
     """The corpus that the options name, in memory or with a training split that is read lazily."""
-    columns = options.columns.as_argument()
+    chosen = options.columns.as_argument()
     if options.streaming:
-        return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **columns)
-    return task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **columns)
+        return task.stream(options.dataset, seed=options.seed, most=options.most_rows, **chosen)
+    if options.validation_split is not None:  # a task of the user's own need not know of it
+        chosen["validation_split"] = options.validation_split
+    chosen |= task.load_options(options)
+    corpus = task.load(options.dataset, seed=options.seed, validation_fraction=options.validation_fraction, **chosen)
+    return reduced(corpus, options.train_examples, options.fold, options.seed)
 
 
-def encode(task: Task, corpus: Corpus, texts: list | Survey) -> dict[str, Dataset | Stream]:
-    """All splits as the loop reads them."""
-    rows = {name: Dataset.from_dict(task.encode(split[:])) for name, split in corpus.splits.items()}
+def words_from(corpus: Corpus, column: str) -> Iterable:
+    """What a new tokenizer learns its words from: the training split, and unlabelled texts with it."""
+    if corpus.read is not None:
+        return Survey(corpus.read(), column)
+    train = corpus.splits["train"][column]
+    return train if corpus.unlabelled is None else [*train, *corpus.unlabelled[column]]
+
+
+def encode(task: Task, corpus: Corpus, texts: Iterable) -> dict[str, Dataset | Stream]:
+    """All splits as the loop reads them, and the unlabelled texts."""
+    splits = dict(corpus.splits) if corpus.unlabelled is None else {**corpus.splits, "unlabelled": corpus.unlabelled}
+    rows = {name: Dataset.from_dict(task.encode(split[:])) for name, split in splits.items()}
     if corpus.read is not None:
         rows["train"] = Stream(corpus.read, texts.finish(), task.encode, column=task.column)
     return rows
@@ -126,15 +145,17 @@ def unknown_words(task: Task) -> list[str]:
 
 def describe(task: Task) -> dict[str, Any]:
     """The data set, for results.json."""
-    splits = {name: len(task.rows[name]) for name in ("train", "validation", "test")}
-    corpus = task.corpus
-    return {
-        "name": corpus.name,
-        "source": corpus.source,
-        "splits": splits,
-        "remarks": corpus.remarks,
-        **task.remarks(),
-    }
+    return task.corpus.described({name: len(task.rows[name]) for name in SPLITS}) | task.remarks()
+
+
+def started_from(options: Options) -> dict[str, Any]:
+    """What is known of the run that wrote the checkpoint that this one starts from, for results.json."""
+    file = Path(options.model_name_or_path or "", "results.json")
+    if not options.model_name_or_path or not file.is_file():
+        return {}
+    before = json.loads(file.read_text(encoding="utf-8"))
+    kept = ("task", "model", "dataset", "metrics", "train_seconds", "device", "git_commit", "config")
+    return {"started_from": {name: before[name] for name in kept if name in before}}
 
 
 def fit(
@@ -146,6 +167,8 @@ def fit(
     known: dict[str, Any],
 ) -> dict[str, Any]:
     """Trains, evaluates the test split once, writes the folder, pushes it, and returns what is in its results.json.
+
+    With `validation_only`, test is not evaluated, and results.json is all that is written.
 
     Args:
         known: what results.json says of the data and of where the model came from.
@@ -162,8 +185,11 @@ def fit(
         # What is measured from here on is what is stored.
         model.load_state_dict(in_fp16(model))
         validation, _ = evaluate(accelerator, model, task, "validation", options)
-    test, predictions = evaluate(accelerator, model, task, "test", options)
-    baselines = task.baselines()
+    metrics, baselines, predictions, correct = {"validation": validation}, {}, [], None
+    if not options.validation_only:
+        metrics["test"], predictions = evaluate(accelerator, model, task, "test", options)
+        baselines = task.baselines()
+        correct = task.correct(predictions, task.references(task.corpus.splits["test"]))
     results = {
         **task.record(task.description),
         "model": Path(options.output_dir).resolve().name,
@@ -172,7 +198,8 @@ def fit(
         **known,
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "seed": options.seed,
-        "metrics": {"validation": validation, "test": test},
+        "metrics": metrics,
+        "test_correct": None if correct is None else packed(correct),
         "baselines": baselines,
         "selected_by": selects(task, options),
         "best_epoch": progress.best_epoch,
@@ -186,12 +213,17 @@ def fit(
         "config": dataclasses.asdict(options),
         "incidental_options": incidental(options),
     }
+    results |= task.more_results(results)
     if accelerator.is_main_process:
         folder = Path(options.output_dir)
-        names = write(folder, model, tokenizer, results, task, predictions)
-        for probe in results["probes"]:
+        if options.validation_only:
+            write_results(folder, results)
+        else:
+            names = write(folder, model, tokenizer, results, task, predictions)
+        for probe in results.get("probes", []):
             print("{tried}: {measure} {value:.2f}".format(**probe))
-        for name, scores in {**baselines, "test": test}.items():
+        last = "validation" if options.validation_only else "test"
+        for name, scores in {**baselines, last: metrics[last]}.items():
             print(f"{name}: {brief(scores)}")
         print(f"written to {options.output_dir}")
     accelerator.wait_for_everyone()

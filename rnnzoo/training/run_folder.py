@@ -85,6 +85,27 @@ def write(
     return names
 
 
+def check_free(folder: Path) -> None:
+    """Refuses a folder with a model for a run that writes none: its results would be taken for that model's.
+
+    Raises:
+        RecipeError: there is one.
+    """
+    if (folder / "config.json").exists():
+        raise RecipeError(
+            f"output_dir {folder} has a saved model, and validation_only would put the results of another run beside "
+            "it: choose another --output_dir."
+        )
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Writes results.json alone, completely or not at all: the folder of a run that evaluated validation only."""
+    unfinished = folder / "results.json.new"
+    unfinished.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    unfinished.replace(folder / "results.json")
+    resume.discard(folder)
+
+
 def draw_curves(results: dict[str, Any], path: Path) -> None:
     """Learning curves: loss on train and validation, and the metric that selected the epoch."""
     import matplotlib

@@ -80,7 +80,7 @@ class Step:
         """One forward and backward pass; gradients are averaged over the processes in the last one only."""
         losses = 1 if self.adversary is None else 2
         with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
-            outputs = self.model(**inputs)
+            outputs = self.model(**self.task.inputs(inputs))
             # The mean over no labels is NaN; such a micro-batch still takes part in the collective backward pass.
             loss = self.task.loss(outputs, inputs) * (count / all_labels) if count else outputs.logits.sum() * 0
             # Gradients are averaged over processes; times their number, that is the sum that is wanted.

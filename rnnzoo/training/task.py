@@ -87,7 +87,8 @@ class Task:
         column: the column of the corpus that is tokenized.
         train_tokenizer: makes the tokenizer of a new model; `smallest_input` is an input to try its options on.
         config_fields: fields of the configuration that the task decides.
-        rows: encoded examples by split, for the loop; train may be a `Stream`.
+        rows: encoded examples by split, for the loop; train may be a `Stream`. Where the corpus has unlabelled texts,
+            "unlabelled" are those, without labels.
         seconds_before: seconds of training spent before the loop (on word vectors, say).
     """
 
@@ -125,18 +126,9 @@ class Task:
     # ---- where examples come from, and what a new model is made of ----
 
     @classmethod
-    def load(
-        cls,
-        dataset: str,
-        *,
-        seed: int,
-        validation_fraction: float | None = None,
-        columns: Columns = Columns(),  # noqa: B008, it is frozen
-    ) -> Corpus:
-        """The corpus that `dataset` names, in memory."""
-        return cls.corpora.load(
-            cls.default_dataset, dataset, seed=seed, validation_fraction=validation_fraction, columns=columns
-        )
+    def load(cls, dataset: str, *, seed: int, **chosen: Any) -> Corpus:
+        """The corpus that `dataset` names, in memory; `chosen` is what else `corpora.load` takes."""
+        return cls.corpora.load(cls.default_dataset, dataset, seed=seed, **chosen)
 
     @classmethod
     def stream(
@@ -155,6 +147,11 @@ class Task:
         """Refuses options that do not fit each other, with a `RecipeError`, before any work."""
 
     @classmethod
+    def load_options(cls, options: Options) -> dict[str, Any]:
+        """Arguments of `load` that follow from the task's own options."""
+        return {}
+
+    @classmethod
     def tokenizer_options(cls, options: Options, vectors: WordVectors | str | None) -> dict[str, Any]:
         """Arguments of `train_tokenizer` that follow from other options; the user's own win."""
         return {}
@@ -162,7 +159,10 @@ class Task:
     # ---- for the loop ----
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
-        """Columns of the corpus -> `input_ids`, `length` and whatever `collate` and `predict` need."""
+        """Columns of the corpus -> `input_ids`, `length` and whatever `collate` and `predict` need.
+
+        Of unlabelled texts, which only a task that can read them has, there is no column of labels.
+        """
         raise NotImplementedError
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
@@ -183,6 +183,10 @@ class Task:
 
     def begin(self, options: Options) -> None:
         """Prepares what the training needs besides the examples, such as weights of the classes."""
+
+    def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the model reads of a batch in training; `loss` gets all of it."""
+        return batch
 
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
         """The mean loss over the labels of a batch, for training; by default the model's own."""
@@ -205,8 +209,16 @@ class Task:
         """[C, C] counts by right class and predicted class, in the order of the labels; None for no such matrix."""
         return None
 
+    def correct(self, predictions: list, references: list) -> list[bool] | None:
+        """Whether each prediction is right, so that models can be compared example by example; None: not yes or no."""
+        return None
+
     def remarks(self) -> dict[str, dict[str, int]]:
         """What to know of the encoded examples, counted by split, for results.json and, where not zero, the user."""
+        return {}
+
+    def more_results(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Entries of results.json that only this task has, given the others."""
         return {}
 
     # ---- for what is served ----

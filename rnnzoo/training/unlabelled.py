@@ -202,10 +202,9 @@ class Unlabelled:
 
 
 def all_texts(task: Task) -> Dataset:
-    """The unlabelled texts and those of train, without labels."""
-    return concatenate_datasets(
-        [task.rows[split].select_columns(["input_ids", "length"]) for split in ("unlabelled", "train")]
-    )
+    """The unlabelled texts and those of train, without labels; a task may have put the former into train."""
+    splits = [task.rows[split] for split in ("unlabelled", "train") if split in task.rows]
+    return concatenate_datasets([rows.select_columns(["input_ids", "length"]) for rows in splits])
 
 
 def cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:

@@ -14,6 +14,10 @@ from rnnzoo.embeddings import WordVectors, load_word_vectors
 from rnnzoo.training.options import WORD2VEC, Options
 
 
+# Words that word2vec reads, in five passes or fewer: a quarter of an hour on one core. It learns little from more.
+MOST_READ = 30_000_000
+
+
 def read_vectors(options: Options) -> WordVectors | str | None:
     """The vectors that `options.word_vectors` names, read from their file; or WORD2VEC, or None, as they are.
 
@@ -38,20 +42,25 @@ def read_vectors(options: Options) -> WordVectors | str | None:
 def start_vectors(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Dataset | Stream,
+    rows: dict[str, Dataset | Stream],
     vectors: WordVectors | str | None,
     options: Options,
 ) -> float:
-    """Fills in what `read_vectors` returned, or trains word2vec on the `input_ids`; returns the seconds that it took.
+    """Fills in what `read_vectors` returned, or trains word2vec on all texts; returns the seconds that it took.
 
-    Every process obtains the same vectors. A resumed run has them in its checkpoint.
+    `rows` are those of the task: word2vec reads the `input_ids` of train and, where there are some, of the unlabelled
+    texts. Every process obtains the same vectors. A resumed run has them in its checkpoint.
     """
     if vectors is None or options.resume:
         return 0.0
     started = time.perf_counter()
     embeddings = model.get_input_embeddings()
     table = (
-        word2vec(rows["input_ids"], embeddings, options.seed)
+        word2vec(
+            [row for split in ("train", "unlabelled") if split in rows for row in rows[split]["input_ids"]],
+            embeddings,
+            options.seed,
+        )
         if vectors == WORD2VEC
         else fill(embeddings, tokenizer, vectors)
     )
@@ -89,14 +98,15 @@ def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tens
     from gensim.models import Word2Vec
 
     table = embeddings.weight.detach().cpu().clone()
+    words = [str(i) for i in range(len(table))]  # one string a word: as many as there are in the texts take gigabytes
     fitted = Word2Vec(
-        [[str(i) for i in row] for row in rows],
+        [[words[i] for i in row] for row in rows],
         vector_size=table.shape[1],
         sg=1,
         window=10,  # wide: it relates words of one sentiment rather than of one part of speech
         negative=10,
         sample=1e-4,  # words more frequent than that are subsampled
-        epochs=5,
+        epochs=max(1, min(5, round(MOST_READ / sum(map(len, rows))))),
         min_count=1,
         workers=1,  # with more, runs are not reproducible
         seed=seed,

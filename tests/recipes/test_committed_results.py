@@ -5,18 +5,21 @@ import math
 import pytest
 from PIL import Image
 
-from recipes.report.committed import CONFIGS, RESULTS, ROOT, committed, configurations
+from recipes.report.committed import CONFIGS, PARTS, RESULTS, ROOT, committed, configurations
+from recipes.report.labels import lines
+from recipes.report.mcnemar import correct
 from recipes.report.pages import pages
 from recipes.report.pictures import PICTURES, digest
 from recipes.report.runs import read
 from recipes.tasks import task_of
+from rnnzoo.data.recorded import recorded
 from rnnzoo.training.parity import TOLERANCE
 from rnnzoo.training.run import parse
 from tests.support.results import SPLITS
 
 
-FILES = sorted(RESULTS.glob("*/*.json"))
-NETWORKS = [path for path in FILES if not path.stem.startswith("tfidf")]
+FILES = sorted(path for path in RESULTS.glob("*/*.json") if path.parent.name != PARTS)
+NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
 COMMITTED = committed()
 ENTITIES = {
     "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
@@ -32,12 +35,16 @@ def test_the_pages_show_what_the_results_say():
         assert path.read_text(encoding="utf-8") == text, f"{path} is out of date: make report"
     results = (ROOT / "recipes" / "RESULTS.md").read_text(encoding="utf-8")
     for path in FILES:
+        # A run on few labels is a point of the line that its name is without their number.
+        number = read(path)["config"].get("train_examples")
+        assert f"| {path.stem.rpartition('-')[0].removesuffix(f'-{number}')} |" in results
+    for path in RESULTS.glob(f"{PARTS}/*.json"):
         assert f"| {path.stem.rpartition('-')[0]} |" in results
 
 
 @pytest.mark.parametrize("dataset", COMMITTED)
 def test_the_pictures_show_these_results(dataset):
-    for name in PICTURES:
+    for name in [*PICTURES, *(["labels"] if lines(COMMITTED[dataset]) else [])]:
         with Image.open(ROOT / "recipes" / "pictures" / f"{dataset}-{name}.png") as picture:
             assert picture.info["Description"] == digest(COMMITTED[dataset]), f"{name} is out of date: make report"
 
@@ -53,15 +60,30 @@ def test_a_result_is_a_complete_run_on_the_complete_data_set():
             both = splits["train"] + splits["validation"]
             validation = math.ceil(fraction * both)
             splits = splits | {"train": both - validation, "validation": validation}
+        if name := dataset.get("validation"):  # recorded by row numbers of the complete training split
+            found = recorded(dataset["name"], name)
+            held_out, left_out = (sum(b - a for a, b in blocks) for blocks in (found.validation, found.left_out))
+            splits = splits | {"train": found.rows - held_out - left_out, "validation": held_out}
+        if number := result["config"].get("train_examples"):
+            splits = splits | {"train": number}
         assert dataset["splits"] == splits, path
         assert len(result["git_commit"]) == 40, f"{path}: the code that ran was not committed"
         assert not result["config"]["output_dir"].startswith("/")
-        if result["seed"] == 0:  # one of the seeds stands for all
+        if result.get("test_correct"):
+            assert correct(result).mean() == pytest.approx(result["metrics"]["test"]["accuracy"], abs=1e-9), path
+        if result["seed"] == 0 and not number:  # one of the seeds stands for all
             assert result["latency"]["milliseconds"] > 0 and len(result["latency"]["git_commit"]) == 40
             assert result["latency"][f"{result['description']['rate']}_per_second"] > 0
         if task == "ner":
             found = result["metrics"]["test"]["per_type"]
             assert {kind: values["number"] for kind, values in found.items()} == ENTITIES[dataset["name"]]
+
+
+def test_a_part_of_a_training_was_not_compared_on_test():
+    for path in RESULTS.glob(f"{PARTS}/*.json"):
+        result = read(path)
+        assert list(result["metrics"]) == ["validation"] and path.stem == result["model"], path
+        assert len(result["git_commit"]) == 40, f"{path}: the code that ran was not committed"
 
 
 def test_every_network_was_compared_with_its_pipeline():
@@ -77,10 +99,13 @@ def test_a_result_was_made_by_the_configuration_of_its_name():
     for path in NETWORKS:
         result, name = read(path), path.stem.rpartition("-")[0]
         dataset = result["dataset"]["name"]
-        assert name in configurations(dataset, COMMITTED[dataset]), path
-        options = parse(task_of(result), ["--config", str(CONFIGS / path.parent.name / f"{name}.yaml")])
         # Options that do not decide what is learned; the maximum length of a transformer is the model's to say.
         free = ("seed", "max_length", "mixed_precision", *result["incidental_options"])
+        number, known = result["config"].get("train_examples"), configurations(dataset, COMMITTED[dataset])
+        if number and name not in known:  # on few labels, by the configuration for all of them
+            name, free = name.removesuffix(f"-{number}"), (*free, "train_examples")
+        assert name in known, path
+        options = parse(task_of(result), ["--config", str(CONFIGS / path.parent.name / f"{name}.yaml")])
         for option, value in vars(options).items():
             if option not in free:
                 # An option that was added later had its default value.

@@ -184,9 +184,12 @@ def test_the_report_has_a_row_with_its_traits(place, results, task):
     assert times["texts"] == 8 and times["words_per_second"] > times["texts_per_second"] > 0
     write_report(["runs/gru-0"])
     text = (place / "runs" / "report" / "RESULTS.md").read_text()
-    heading = "| model | kind | hidden_size | words read | test r2, mean (from, to) | seeds | parameters |"
+    heading = "| model | kind | hidden_size | words read | test r2, mean (from, to) | validation r2 "
+    heading += "| test − validation | seeds | parameters |"
     assert heading in text and "| ms per review | words/s |" in text
-    assert f"| gru | recurrent | 24 | all | {results['metrics']['test']['r2']:.4f} | 0 |" in text
+    test, validation = (results["metrics"][split]["r2"] for split in ("test", "validation"))
+    row = f"| gru | recurrent | 24 | all | {test:.4f} | {validation:.4f} | {100 * (test - validation):+.1f} | 0 |"
+    assert row in text and results["test_correct"] is None
     assert "share of the variance of the stars that is explained" in text
     assert (place / "runs" / "report" / "pictures" / "reviews-latency.png").exists()
 

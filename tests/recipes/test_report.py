@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from recipes.distil import TASK as STUDENT
 from recipes.report.columns import by_type, legend, reads, trait
 from recipes.report.runs import RECURRENT, best_by_kind, by_data, models
 from recipes.report.sections import checkpoints, headline, not_run, section, served, summary, table, verdict
@@ -38,8 +39,8 @@ def rows(results):
 
 def test_a_row_is_the_mean_over_seeds_with_its_spread():
     assert rows([SECOND, result(), OTHER]) == [
-        "| b | recurrent | last 100 | 0.6500 | 3 | 7,000,000 | 28.0 | 2 | 1.2 | 2,000 |",
-        "| a | recurrent | all | 0.6000 (0.5000, 0.7000) | 0, 1 | 1,000 | 0.0 | 2 | – | – |",
+        "| b | recurrent | last 100 | 0.6500 | 0.6500 | +0.0 | 3 | 7,000,000 | 28.0 | 2 | 1.2 | 2,000 |",
+        "| a | recurrent | all | 0.6000 (0.5000, 0.7000) | 0.6000 | +0.0 | 0, 1 | 1,000 | 0.0 | 2 | – | – |",
     ]
 
 
@@ -172,15 +173,17 @@ def test_a_tagger_is_shown_with_its_parts_and_its_words_per_second():
     plain = [tagger(f"plain-{seed}", f1, config=config(seed=seed)) for seed, f1 in enumerate((0.5, 0.6))]
     shown = table(models([FULL, BERT_TAGGER, by_file, characters, *plain]))
     assert shown.splitlines()[0] == (
-        "| model | kind | trained on | characters | CRF | word vectors | test f1, mean (from, to) | seeds "
-        "| parameters | MB in fp32 | training, s | ms per sentence | words/s |"
+        "| model | kind | trained on | characters | CRF | word vectors | test f1, mean (from, to) | validation f1 "
+        "| test − validation | seeds | parameters | MB in fp32 | training, s | ms per sentence | words/s |"
     )
     assert [line for line in shown.splitlines()[2:] if line.startswith("|")] == [
-        "| bert | transformers | 3 | – | – | – | 0.9250 | 0 | 1,000 | 0.0 | 2 | – | – |",
-        "| full | recurrent | 3 | yes | yes | glove-6b-50d | 0.9000 | 0 | 1,000 | 0.0 | 2 | 1.2 | 9,876 |",
-        "| file | recurrent | 3 | no | no | vectors.txt | 0.8000 | 0 | 1,000 | 0.0 | 2 | – | – |",
-        "| characters | recurrent | 3 | yes | no | – | 0.7000 | 0 | 1,000 | 0.0 | 2 | – | – |",
-        "| plain | recurrent | 3 | no | no | – | 0.5500 (0.5000, 0.6000) | 0, 1 | 1,000 | 0.0 | 2 | – | – |",
+        "| bert | transformers | 3 | – | – | – | 0.9250 | 0.9250 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| full | recurrent | 3 | yes | yes | glove-6b-50d | 0.9000 | 0.9000 | +0.0 | 0 | 1,000 | 0.0 | 2 | 1.2 "
+        "| 9,876 |",
+        "| file | recurrent | 3 | no | no | vectors.txt | 0.8000 | 0.8000 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| characters | recurrent | 3 | yes | no | – | 0.7000 | 0.7000 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| plain | recurrent | 3 | no | no | – | 0.5500 (0.5000, 0.6000) | 0.5500 | +0.0 | 0, 1 | 1,000 | 0.0 | 2 | – "
+        "| – |",
     ]
 
 
@@ -265,9 +268,15 @@ def test_the_headline_has_the_best_recurrent_network_beside_the_other_kinds():
     )
 
 
-def test_runs_of_two_tasks_or_of_two_data_sets_share_no_table():
-    other_task = result(task="stars")
+def test_runs_with_two_metrics_or_on_two_data_sets_share_no_table():
+    other_task = result(task="stars", description=result()["description"] | {"metric": "r2"})
     other_source = result(dataset=result()["dataset"] | {"source": "elsewhere"})
     other_splits = result(dataset=result()["dataset"] | {"splits": {"train": 3, "test": 9}})
     groups = by_data([result(), other_task, other_source, other_splits, SECOND])
     assert groups == [[result(), SECOND], [other_task], [other_source], [other_splits]]
+
+
+def test_a_student_stands_beside_runs_of_another_task_on_the_same_rows():
+    student = result(STUDENT, model="distil-0")
+    assert student["task"] != result()["task"]
+    assert by_data([result(), student]) == [[result(), student]]

@@ -9,7 +9,7 @@ from recipes.report import __main__ as report
 from recipes.report import committed, pages
 from recipes.report.pictures import PICTURES
 from recipes.report.runs import files, read
-from tests.support.results import config, on, result, tagger
+from tests.support.results import config, on, part, result, tagger
 
 
 @pytest.fixture
@@ -21,14 +21,16 @@ def repository(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(committed, "CONFIGS", tmp_path / "recipes" / "configs")
     for task in ("imdb", "ner"):
-        for part in ("results", "configs"):
-            (tmp_path / "recipes" / part / task).mkdir(parents=True)
+        for folder in ("results", "configs"):
+            (tmp_path / "recipes" / folder / task).mkdir(parents=True)
     for name in ("speed", "crf", "crf-cuda"):
         given = Path(__file__).parents[2] / "recipes" / "results" / f"{name}.json"
         (tmp_path / "recipes" / "results" / given.name).write_text(given.read_text())
     (tmp_path / "recipes" / "pictures").mkdir()
     write_places(tmp_path / "README.md", "headline", "results")
-    write_places(tmp_path / "recipes" / "RESULTS.md", "imdb", "conll2003", "wnut_17", "speed", "crf", "crf-cuda")
+    write_places(
+        tmp_path / "recipes" / "RESULTS.md", "imdb", "conll2003", "wnut_17", "parts", "speed", "crf", "crf-cuda"
+    )
     return tmp_path
 
 
@@ -45,7 +47,8 @@ def test_the_report_grows_with_the_results(repository, capsys):
     put(repository, result(dataset=on("imdb")))
     report.main([])
     results, readme = ((repository / path).read_text() for path in ("recipes/RESULTS.md", "README.md"))
-    reviews, news, posts, *benchmarks = results.split("\n# ")
+    reviews, news, posts, compared, *benchmarks = results.split("\n# ")
+    assert "No runs yet." in compared
     assert "| a | recurrent |" in reviews and "|" not in news and "|" not in posts
     assert all("|---|" in part for part in benchmarks) and "pytorch-crf / rnnzoo" in benchmarks[-1]
     assert "| imdb | a | recurrent | accuracy 0.5000 |" in readme and "conll2003" not in readme
@@ -62,10 +65,10 @@ def test_the_report_grows_with_the_results(repository, capsys):
     assert "| lstm |" in news and "| rnn |" in news and "| wnut-lstm |" in posts
     assert "0.9126" in news and "0.4959" in posts and "Akbik" not in news
     assert "Not run: gru." in news and "Not run" not in posts
-    for part, dataset in ((news, "conll2003"), (posts, "wnut_17")):
-        assert "LOC (1,668)" in part
+    for section, dataset in ((news, "conll2003"), (posts, "wnut_17")):
+        assert "LOC (1,668)" in section
         for name in PICTURES:
-            assert f"(pictures/{dataset}-{name}.png)" in part
+            assert f"(pictures/{dataset}-{name}.png)" in section
             assert (repository / "recipes" / "pictures" / f"{dataset}-{name}.png").exists()
     assert [line.split(" | ")[:2] for line in readme.splitlines() if line.startswith("| ")][1:] == [
         *(["| imdb", "a"], ["| conll2003", "lstm"], ["| wnut_17", "wnut-lstm"])
@@ -74,9 +77,19 @@ def test_the_report_grows_with_the_results(repository, capsys):
         assert path.read_text() == text, "written twice, it is the same"
 
 
+def test_runs_that_evaluated_validation_only_have_a_part_of_their_own(repository):
+    put(repository, result(dataset=on("imdb")))
+    (repository / "recipes" / "results" / "parts").mkdir()
+    for run in (part("base", 0.9), part("vectors", 0.91, word_vectors="word2vec")):
+        (repository / "recipes" / "results" / "parts" / f"{run['model']}.json").write_text(json.dumps(run))
+    report.main([])
+    reviews, _, _, compared, *_ = (repository / "recipes" / "RESULTS.md").read_text().split("\n# ")
+    assert "| vectors | word_vectors word2vec | – | 0.9100 | +1.0 | 0 | 2 |" in compared and "vectors" not in reviews
+
+
 def test_a_page_without_a_place_for_a_table_is_named(repository):
     put(repository, result(dataset=on("imdb")))
-    write_places(repository / "recipes" / "RESULTS.md", "conll2003", "speed", "crf", "crf-cuda")
+    write_places(repository / "recipes" / "RESULTS.md", "conll2003", "parts", "speed", "crf", "crf-cuda")
     with pytest.raises(SystemExit, match="RESULTS.md has no line <!-- imdb: written by make report -->"):
         report.main([])
 

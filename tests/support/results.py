@@ -2,6 +2,7 @@
 
 from recipes.imdb import TASK as CLASSIFY
 from recipes.ner import TASK as TAG
+from rnnzoo.training.evaluation import packed
 from rnnzoo.training.options import incidental
 
 
@@ -60,3 +61,29 @@ SPLITS = {
 def on(name):
     """A known data set, as results.json describes it."""
     return {"name": name, "source": "here", "splits": SPLITS[name]}
+
+
+def answered(run, correct):
+    """The run, with which test examples it was right on, and the split and the accuracy that follow from it."""
+    dataset = run["dataset"] | {"splits": run["dataset"]["splits"] | {"test": len(correct)}}
+    metrics = run["metrics"] | {"test": {"accuracy": sum(correct) / len(correct)}}
+    return run | {"dataset": dataset, "metrics": metrics, "test_correct": packed(correct)}
+
+
+def part(name, accuracy, seed=0, **changes):
+    """A run that evaluated validation only; `changes` replace its options."""
+    dataset = {"name": "imdb", "source": "here", "splits": {"train": 19_885, "validation": 5_000, "test": 25_000}}
+    return result(
+        model=f"{name}-{seed}",
+        seed=seed,
+        dataset=dataset | {"validation": "films"},
+        metrics={"validation": {"accuracy": accuracy}},
+        train_seconds=90.0,
+        config=config(seed=seed, output_dir=f"runs/{name}-{seed}", **changes),
+    )
+
+
+def films(**changes):
+    """A run that was selected on the recorded validation split of IMDB."""
+    splits = SPLITS["imdb"] | {"train": 19_885}
+    return result(**{"dataset": on("imdb") | {"splits": splits, "validation": "films"}} | changes)

@@ -302,6 +302,37 @@ def test_words_before_the_window_are_left_out_and_change_nothing():
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=1e-5, atol=1e-5)
 
 
+# ---- texts without labels ----
+
+
+@pytest.fixture
+def more(tmp_path):
+    """A file of texts without labels, with a word that the reviews do not have."""
+    path = tmp_path / "more.txt"
+    path.write_text("\n".join(f"a zyzzyva number {number}" for number in range(40)))
+    return path
+
+
+def test_unlabelled_texts_teach_words_and_are_counted(tmp_path, reviews, more, served_here, monkeypatch):
+    seen, fit = [], running.fit
+    monkeypatch.setattr(running, "fit", lambda *args: (seen.append(args[3]), fit(*args))[1])
+    results = run(tmp_path / "out", reviews, **NEW | BRIEF, unlabelled=str(more), word_vectors="word2vec")
+    assert results["dataset"]["splits"] == {"train": 211, "validation": 53, "test": 67}
+    assert results["dataset"]["unlabelled"] == 40
+    assert results["dataset"]["remarks"][-1].startswith("Unlabelled texts: 40 of the file more.txt; left out are 0")
+    assert "Unlabelled texts: 40." in (tmp_path / "out" / "README.md").read_text()
+    task = seen[0]
+    known = task.tokenizer.get_vocab()
+    assert "zyzzyva" in known  # as often as most words of the reviews
+    rows = task.rows["unlabelled"]
+    assert rows.column_names == ["input_ids", "length"]
+    assert rows["input_ids"][0] == task.tokenizer("a zyzzyva number 0")["input_ids"] and rows["length"][0] == 4
+
+
+def test_without_unlabelled_texts_nothing_is_said_of_them(written):
+    assert not {"unlabelled", "validation"} & set(written[1]["dataset"])
+
+
 # ---- starting from a checkpoint ----
 
 
@@ -415,6 +446,12 @@ def test_options_are_refused_before_data_is_read():
     given = flags("runs/x", "no/such/data", model=MODEL | {"hidden_size": 0}, tokenizer={"vocab_size": 9})
     with pytest.raises(RecipeError, match="hidden_size=0"):
         parse(TASK, given)
+
+
+def test_unlabelled_texts_of_a_stream_or_of_synthetic_data_are_refused(refused, more):
+    refused("unlabelled and streaming: .* Leave out one", **NEW, unlabelled=str(more), streaming=True)
+    refused("the synthetic data .* has no texts besides", "made", **NEW, unlabelled=str(more))
+    refused("unlabelled is 'test', a split that is .* measured on", **NEW, unlabelled="test")
 
 
 def columns(text=("good", "bad"), **others):

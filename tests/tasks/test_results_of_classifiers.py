@@ -10,6 +10,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from recipes.imdb import TASK
+from recipes.report.mcnemar import correct
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import parity
 from rnnzoo.training.run import parse
@@ -75,6 +76,12 @@ def test_the_table_of_predictions_has_every_test_example_in_its_order(written, r
         probabilities = [float(row[f"p({name})"]) for name in NAMES]
         assert sum(probabilities) == pytest.approx(1, abs=1e-4) and float(row["probability"]) == max(probabilities)
         assert row["prediction"] == NAMES[probabilities.index(max(probabilities))]
+
+
+def test_the_results_say_which_test_examples_were_right(written):
+    rows, results = table(written[0]), json.loads((written[0] / "results.json").read_text())
+    assert correct(results).tolist() == [row["label"] == row["prediction"] for row in rows]
+    assert correct(results).mean() == pytest.approx(results["metrics"]["test"]["accuracy"])
 
 
 def test_the_majority_class_of_train_is_the_baseline(written, reviews, capsys):

@@ -23,6 +23,8 @@ class Options:
     resume: bool = False
     mixed_precision: str = "no"
     model: dict = field(default_factory=dict)
+    teachers: list[str] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -83,6 +85,16 @@ def test_a_switch_alone_is_true():
     assert parse(Options, ["--resume", "false", "--seed", "2"]) == Options(seed=2)
 
 
+def test_a_list_is_several_values_of_a_flag_one_value_or_a_list_of_a_file(config):
+    ab = Options(teachers=["runs/a", "runs/b"], seed=2)
+    assert parse(Options, ["--teachers", "runs/a", "runs/b", "--seed", "2"]) == ab
+    assert parse(Options, ["--seed", "2", "--teachers", "[runs/a, runs/b]"]) == ab
+    assert parse(Options, config("teachers: [runs/a, runs/b]\nseed: 2")) == ab
+    assert parse(Options, ["--teachers", "runs/a"]) == parse(Options, ["--teachers=runs/a"])
+    assert parse(Options, config("teachers: runs/a")) == Options(teachers=["runs/a"])
+    assert parse(Options, ["--weights", "1", "0.5"]).weights == [1.0, 0.5]
+
+
 def test_mappings_merge_key_by_key(config):
     flags = config("model:\n  hidden_size: 64\n  window: 100")
     options = parse(Options, [*flags, "--model.hidden_size", "32", "--model.pooling=mean"])
@@ -135,6 +147,9 @@ def test_a_mistake_in_a_file_is_named(config, text, says):
         (["--seed", "[1"], "--seed is not valid YAML"),
         (["--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
         (["--config", "."], "cannot be read"),
+        (["--teachers"], "--teachers needs a value"),
+        (["--teachers", "[[a], b]"], "teachers is .'a'. .list. in the command line: it takes str"),
+        (["--weights", "1", "heavy"], "weights is 'heavy' .str. in the command line: it takes float"),
     ],
 )
 def test_a_mistake_in_a_flag_is_named(argv, says):

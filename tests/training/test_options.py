@@ -14,7 +14,7 @@ from tests.support.small_task import SmallOptions
 OUT_OF_RANGE = {
     **dict.fromkeys(("batch_size", "eval_batch_size", "gradient_accumulation_steps", "num_train_epochs"), (0, -1)),
     **dict.fromkeys(("max_train_steps", "patience", "checkpointing_steps", "verify_rows"), (0,)),
-    **dict.fromkeys(("max_length", "num_threads", "keep"), (0,)),
+    **dict.fromkeys(("max_length", "num_threads", "keep", "train_examples"), (0,)),
     "seed": (-1, 2**32),
     "learning_rate": (-1e-3, math.inf, math.nan),
     "weight_decay": (-0.1, math.inf),
@@ -42,9 +42,15 @@ def test_a_value_out_of_range_is_refused(name):
         ({"model_name_or_path": "runs/x", "tokenizer": {"vocab_size": 3}}, "leave out model_name_or_path"),
         ({"model_name_or_path": "runs/x", "word_vectors": "word2vec"}, "leave out .*word_vectors"),
         ({"hub_private": True}, "no effect without push_to_hub"),
+        ({"validation_only": True, "push_to_hub": True}, "validation_only writes no model"),
         ({"streaming": True, "dataset": "made"}, "dataset is made and streaming is true: .* Leave out one"),
         ({"streaming": True, "word_vectors": "word2vec"}, "word_vectors is word2vec and streaming is true"),
         ({"streaming": True, "validation_fraction": 0.1}, "validation_fraction is 0.1 and streaming is true"),
+        ({"streaming": True, "validation_split": "films"}, "validation_split is films and streaming is true"),
+        ({"streaming": True, "train_examples": 9}, "train_examples is 9 and streaming is true"),
+        ({"streaming": True, "fold": "0/2"}, "fold is 0/2 and streaming is true"),
+        ({"fold": "2/2"}, "fold is '2/2': it must be K/N"),
+        ({"validation_split": "films", "validation_fraction": 0.1}, "validation_split is films and .* Leave out one"),
     ],
     ids=str,
 )
@@ -59,7 +65,7 @@ def test_an_option_says_whether_it_decides_what_is_learned():
     assert set(incidental(Options)) == {
         *("output_dir", "eval_batch_size", "half_precision", "verify_rows", "num_threads", "report_to"),
         *("checkpointing_steps", "checkpointing_minutes", "keep", "resume"),
-        *("push_to_hub", "hub_model_id", "hub_private", "no_examples"),
+        *("push_to_hub", "hub_model_id", "hub_private", "no_examples", "validation_only"),
     }
     # A task's own fields say it in the same way; without a word, they decide.
     assert incidental(SmallOptions()) == incidental(Options)

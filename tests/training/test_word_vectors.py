@@ -1,5 +1,8 @@
 """Initial word embeddings: word2vec learns which words are alike, is reproducible, and is where a run starts."""
 
+from copy import deepcopy
+from types import SimpleNamespace
+
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -11,7 +14,8 @@ import rnnzoo
 from recipes.imdb import TASK as IMDB
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.synthetic.reviews import make_reviews
-from rnnzoo.training.word_vectors import word2vec
+from rnnzoo.training.options import WORD2VEC, Options
+from rnnzoo.training.word_vectors import start_vectors, word2vec
 from tests.support.recipes import run
 from tests.support.small_task import SmallTask, trained
 
@@ -76,6 +80,16 @@ def test_a_run_starts_from_them(tmp_path, reviews, served_here):
     scale = saved[3:].std() / fresh[3:].std()
     torch.testing.assert_close(saved[3:], fresh[3:] * scale, atol=1e-6, rtol=1e-4)
     assert results["config"]["word_vectors"] == "word2vec"
+
+
+def test_they_are_learned_from_the_unlabelled_texts_too(read):
+    tokenizer, rows, table = read
+    splits = {"train": {"input_ids": rows[:300]}, "validation": {"input_ids": rows[600:]}}
+    for unlabelled in ({}, {"unlabelled": {"input_ids": rows[300:500]}}):
+        embeddings = deepcopy(table)
+        model = SimpleNamespace(get_input_embeddings=lambda found=embeddings: found)
+        start_vectors(model, tokenizer, splits | unlabelled, WORD2VEC, Options())
+        assert torch.equal(embeddings.weight, word2vec(rows[: 500 if unlabelled else 300], table, seed=0))
 
 
 def test_seconds_before_the_loop_count_as_training(tmp_path):

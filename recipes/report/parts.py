@@ -1,0 +1,79 @@
+"""What each part of a model's training brings: runs that evaluated validation only, beside the run named `base`."""
+
+from statistics import mean
+from typing import Any
+
+from recipes.report.columns import markdown, mean_and_range
+from recipes.report.runs import Model, by_data, by_name, margin, setting, validation_only
+
+
+BASE = "base"
+
+
+def parts(results: list[dict]) -> str:
+    """A table for each data set; empty where no run evaluated validation only."""
+    return "\n".join(map(table, by_data(validation_only(results))))
+
+
+def table(results: list[dict]) -> str:
+    """One model per row, the base first, then the best first; runs on the same examples."""
+    found = sorted(by_name(results), key=lambda model: (model.name != BASE, -model.validation, model.name))
+    base = found[0] if found[0].name == BASE else None
+    changes = {model.name: changed(base, model) if base else {} for model in found}
+    rows = [
+        [
+            model.name,
+            "; ".join(f"{key} {value}" for key, value in changes[model.name].items()) or "–",
+            ", ".join(contained(model.name, changes)) or "–",
+            mean_and_range(model.validations),
+            f"{100 * (model.validation - base.validation):+.1f}" if base and model is not base else "–",
+            ", ".join(str(run["seed"]) for run in model.runs),
+            f"{mean(run['train_seconds'] for run in model.runs) / 60:.0f}",
+        ]
+        for model in found
+    ]
+    task, dataset = found[0].task, found[0].runs[0]["dataset"]
+    heading = ["model", f"changed from {BASE}", "with the parts", f"validation {task.metric}, mean (from, to)"]
+    heading += ["points", "seeds", "minutes"]
+    known = f" ({dataset['validation']})" if dataset.get("validation") else ""
+    noise = (
+        f" One accuracy is known to ±{margin(found[0].validation, dataset['splits']['validation']):.1f} points."
+        if task.metric == "accuracy"
+        else ""
+    )
+    return markdown(heading, rows) + (
+        f"\nData: {dataset['name']}, validation{known} of {dataset['splits']['validation']:,} examples; test was not "
+        f"evaluated.{noise} with the parts: other rows whose changes are among these. points: difference to {BASE}. "
+        "minutes: of this run's training, word vectors included; not those of teachers, or of a checkpoint that it "
+        "starts from.\n"
+    )
+
+
+def changed(base: Model, model: Model) -> dict[str, str]:
+    """The options in which a model differs from the base, `model.hidden_size` and the like one by one.
+
+    An option that only one of them knows was off in the other; the task counts as an option.
+    """
+    a, b = _flat(base.runs[0]), _flat(model.runs[0])
+    differing = [key for key in (*b, *(key for key in a if key not in b)) if a.get(key) != b.get(key)]
+    return {key: _shown(b.get(key)) for key in differing if a.get(key) or b.get(key)}
+
+
+def contained(name: str, changes: dict[str, dict[str, str]]) -> list[str]:
+    """The other models whose changes are among those of this one."""
+    ours = changes[name].items()
+    return [other for other, theirs in changes.items() if theirs and theirs.items() < ours]
+
+
+def _flat(run: dict) -> dict[str, Any]:
+    found = {"task": run["task"]}
+    for key, value in setting(run).items():
+        found |= {f"{key}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {key: value}
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A value for people."""
+    if value is None or value is False or value == []:
+        return "no"
+    return "yes" if value is True else " and ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,94 @@
+"""The objective of pretraining equals its formula, written out word by word."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rnnzoo
+from rnnzoo.data.errors import RecipeError
+from rnnzoo.tasks.pretrain import split_evenly
+from rnnzoo.training.words_to_come import BLOCK, CandidateLoss, WordsToCome
+
+
+V, PADDING, UNKNOWN = 12, 0, 2
+COUNTS = torch.tensor([0.0, 5, 40, 100, 30, 20, 10, 5, 4, 3, 2, 1], dtype=torch.float64)
+TEXTS = [[3, 4, 2, 5, 3, 9, 3], [6, 3, 11], [7]]
+
+
+def objective(words_ahead=2, subsample=0.05, **fields):
+    torch.manual_seed(0)
+    options = {"vocab_size": V, "embedding_size": 4, "hidden_size": 3, "bidirectional": True} | fields
+    backbone = rnnzoo.LSTMModel(rnnzoo.LSTMConfig(**options))
+    model = WordsToCome(backbone, COUNTS, words_ahead, subsample, [PADDING, UNKNOWN])
+    return model.double()
+
+
+def batch(texts, width):
+    ids = torch.tensor([row + [PADDING] * (width - len(row)) for row in texts])
+    return ids, (torch.arange(width) < torch.tensor([[len(row)] for row in texts])).long()
+
+
+def expected(model, texts, K, subsample, directions, width):
+    """The mean of its docstring, as plain loops."""
+    total, tokens = 0.0, sum(map(len, texts))
+    seen = sorted({word for row in texts for word in row})
+    frequency = COUNTS / COUNTS.sum()
+    q = {w: math.log(max(1 - (1 - frequency[w].item()) ** tokens, 1e-9)) for w in seen}
+    for row in texts:
+        ids, mask = batch([row], len(row))
+        states = model.backbone(ids, mask).last_hidden_state[0]
+        for number, sign in enumerate(directions):
+            for t in range(len(row)):
+                h = states[t, 3 * number : 3 * number + 3] if model.config.num_hidden_layers else states[t]
+                scores = {w: model.output[w] @ h - q[w] for w in seen}
+                normaliser = torch.stack(list(scores.values())).logsumexp(0)
+                for k in range(1, K + 1):
+                    if 0 <= t + sign * k < len(row) and (w := row[t + sign * k]) not in (PADDING, UNKNOWN):
+                        a = min(1, math.sqrt(subsample / frequency[w])) if subsample else 1
+                        total += a * (normaliser - scores[w]) / K
+    return total / (tokens * len(directions))
+
+
+@pytest.mark.parametrize(
+    "fields, directions",
+    [({}, (1, -1)), ({"bidirectional": False}, (1,)), ({"num_hidden_layers": 0, "pooling": "max"}, (1, -1))],
+)
+@pytest.mark.parametrize("K, subsample", [(1, 0.0), (2, 0.05), (9, 0.05)])
+def test_the_loss_and_its_gradients_equal_the_formula(fields, directions, K, subsample):
+    model, width = objective(K, subsample, **fields), 8
+    model(*batch(TEXTS, width)).loss.backward()
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    wanted = expected(model, TEXTS, K, subsample, directions, width)
+    wanted.backward()
+    torch.testing.assert_close(model(*batch(TEXTS, width)).loss, wanted)
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            torch.testing.assert_close(found[name], p.grad)
+
+
+def test_blocks_of_tokens_add_up():
+    N, C, H, K = BLOCK + 7, 9, 4, 3
+    torch.manual_seed(0)
+    states, output = (torch.randn(n, H, dtype=torch.float64, requires_grad=True) for n in (N, C))
+    q, targets, weights = torch.randn(C).double(), torch.randint(C, (N, K)), torch.rand(N, K).double()
+    found = torch.autograd.grad(2 * CandidateLoss.apply(states, output, q, targets, weights), (states, output))
+    loss = -(weights * (states @ output.T - q).log_softmax(1).gather(1, targets)).sum()
+    torch.testing.assert_close(found, torch.autograd.grad(2 * loss, (states, output)))
+
+
+def test_a_stack_of_two_directions_is_refused():
+    with pytest.raises(RecipeError, match="num_hidden_layers is 2 and model.bidirectional is true"):
+        objective(num_hidden_layers=2)
+    objective(num_hidden_layers=2, bidirectional=False)
+
+
+@given(st.lists(st.integers(), max_size=50), st.integers(1, 60))
+def test_a_text_is_split_evenly(row, most):
+    chunks = list(split_evenly(row, most))
+    assert [token for chunk in chunks for token in chunk] == row
+    assert len(chunks) == math.ceil(len(row) / most)
+    assert not chunks or max(map(len, chunks)) - min(map(len, chunks)) <= 1 and max(map(len, chunks)) <= most
