@@ -19,10 +19,11 @@ from rnnzoo.tasks.text import TextOptions, TextTask
 from rnnzoo.training import probes
 from rnnzoo.training.options import option
 from rnnzoo.training.task import Description
+from rnnzoo.training.unlabelled import UnlabelledOptions
 
 
 @dataclass
-class ClassifyOptions(TextOptions):
+class ClassifyOptions(TextOptions, UnlabelledOptions):
     """Options of a text classifier."""
 
     class_weights: str | None = option(

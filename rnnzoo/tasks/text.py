@@ -61,7 +61,9 @@ class TextTask(Task):
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
         batch = self.tokenizer.pad({"input_ids": columns["input_ids"]}, return_tensors="pt")
-        return {**batch, "labels": torch.tensor(columns["labels"])}
+        if "labels" in columns:
+            batch["labels"] = torch.tensor(columns["labels"])
+        return {**batch}
 
     def references(self, examples: Dataset) -> list:
         return self.targets(examples["label"][:])

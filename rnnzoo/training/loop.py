@@ -5,6 +5,7 @@ A batch is a batch of the whole run: `batch_size` examples are split among the p
 a replica each (DDP) or a shard each (FSDP2), up to rounding and the random draws of dropout.
 """
 
+from contextlib import nullcontext
 from itertools import islice
 
 from accelerate import Accelerator
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from rnnzoo.training import resume
 from rnnzoo.training.adversary import Adversary
+from rnnzoo.training.average import Average
 from rnnzoo.training.batches import epoch_batches
 from rnnzoo.training.evaluation import evaluate, quiet
 from rnnzoo.training.optimizer import Plan, adamw, trained_copy, unshard
@@ -21,6 +23,7 @@ from rnnzoo.training.resume import Progress
 from rnnzoo.training.saver import Saver
 from rnnzoo.training.step import Step
 from rnnzoo.training.task import Task
+from rnnzoo.training.unlabelled import Unlabelled, UnlabelledOptions
 
 
 # Steps between two looks at the loss: on a GPU, each look waits for all that is under way.
@@ -29,6 +32,8 @@ LOOK_EVERY = 10
 
 def train(accelerator: Accelerator, model, task: Task, options: Options) -> Progress:
     """Trains, and leaves the model with the weights of the epoch that was best on validation.
+
+    With `ema`, those are the averages of the weights at the end of the epoch.
 
     Raises:
         SystemExit: with the code `saver.STOPPED`: told to stop by SIGTERM, it has saved, and can be resumed.
@@ -43,14 +48,20 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
     optimizer, scheduler = adamw(trained, plan, options, fused=on_cpu)
     adversary = Adversary(trained, options.adversarial_epsilon) if options.adversarial_epsilon else None
     trained, optimizer = accelerator.prepare(trained, optimizer)
+    unwrapped = accelerator.unwrap_model(trained)
+    average = Average(unwrapped, options.ema) if options.ema else None
     progress = Progress(
         resume.settings(options, len(rows)),
-        accelerator.unwrap_model(trained),
+        unwrapped,
         scheduler,
         accelerator.scaler,
         task.seconds_before,
+        average,
     )
-    step = Step(accelerator, trained, optimizer, progress, task, options, adversary)
+    unlabelled = None
+    if isinstance(options, UnlabelledOptions) and options.objectives:
+        unlabelled = Unlabelled(accelerator, trained, progress, task, options, ramp=plan.steps_per_epoch)
+    step = Step(accelerator, trained, optimizer, progress, task, options, adversary, unlabelled)
     if accelerator.process_index:
         # Weights are the same everywhere; dropout must not be.
         set_seed((options.seed + accelerator.process_index) % 2**32)
@@ -63,7 +74,7 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
             progress.start_clock()
             batches = epoch_batches(rows, options.batch_size, options.seed, progress.epoch)
             for batch in islice(batches, progress.step_in_epoch, None):
-                progress.add(step(batch))
+                step(batch)
                 bar.update()
                 log_step(accelerator, progress)
                 if progress.step % LOOK_EVERY == 0:
@@ -73,11 +84,13 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
                 if progress.step_in_epoch < plan.steps_per_epoch:  # the end of an epoch is saved anyway
                     saver.after_step()
             progress.stop_clock()
-            unshard(accelerator, trained, model)
-            end_epoch(accelerator, model, task, options, progress)
+            with average.in_model() if average else nullcontext():
+                unshard(accelerator, trained, model)
+                end_epoch(accelerator, model, task, options, progress)
             saver.after_epoch()
-    if adversary:
-        adversary.leave()
+    for guest in (adversary, unlabelled):
+        if guest:
+            guest.leave()
     model.load_state_dict(progress.best_weights)
     return progress
 

@@ -29,15 +29,20 @@ class Plan:
         Raises:
             RecipeError: a batch is too small to be split among processes and micro-batches.
         """
+        check_batch("batch_size", examples, options.batch_size, options, processes)
         steps = math.ceil(examples / options.batch_size)
-        smallest = examples // steps  # they are as equal as can be
-        if smallest < processes * options.gradient_accumulation_steps:
-            raise RecipeError(
-                f"A batch of {smallest} examples cannot be split among {processes} processes with "
-                f"{options.gradient_accumulation_steps} micro-batches each: raise batch_size."
-            )
         return cls(
             steps, min(options.num_train_epochs * steps, options.max_train_steps or options.num_train_epochs * steps)
+        )
+
+
+def check_batch(name: str, examples: int, size: int, options: Options, processes: int) -> None:
+    """Refuses a batch, of the size that the option `name` says, that is too small for processes and micro-batches."""
+    smallest = examples // math.ceil(examples / size)  # they are as equal as can be
+    if smallest < processes * options.gradient_accumulation_steps:
+        raise RecipeError(
+            f"A batch of {smallest} examples cannot be split among {processes} processes with "
+            f"{options.gradient_accumulation_steps} micro-batches each: raise {name}."
         )
 
 

@@ -106,6 +106,10 @@ class Options:
     adversarial_epsilon: float = option(
         0.0, "adversarial perturbation of the word embeddings, relative to their norm (0: off)"
     )
+    ema: float = option(
+        0.0,
+        "decay of an average of the weights, which is evaluated and stored in their place (0: off; 0.999 is usual)",
+    )
     metric_for_best_model: str | None = option(
         None, "metric on validation that selects the best epoch, or loss (default: the task's own)"
     )
@@ -214,6 +218,8 @@ class Options:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= most:
                 raise RecipeError(f"{name} is {value}: it must lie between 0 and {most}.")
+        if not 0 <= self.ema < 1:
+            raise RecipeError(f"ema is {self.ema}: it must be at least 0 and below 1.")
 
     @property
     def columns(self) -> Columns:

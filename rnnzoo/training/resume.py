@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from rnnzoo.data.errors import RecipeError
+from rnnzoo.training.average import Average
 from rnnzoo.training.options import Options, incidental
 
 
@@ -27,6 +28,7 @@ from rnnzoo.training.options import Options, incidental
 WEIGHTS, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.safetensors"
 PROGRESS, RANDOM, SIZES = "progress.json", "random.json", "sizes.json"
 FILES = (WEIGHTS, OPTIMIZER, BEST, PROGRESS, RANDOM)
+AVERAGE = "average.safetensors"  # of a run with an average of the weights
 
 
 class Progress:
@@ -41,11 +43,13 @@ class Progress:
         scheduler: torch.optim.lr_scheduler.LRScheduler,
         scaler: torch.amp.GradScaler | None = None,
         seconds: float = 0.0,
+        average: Average | None = None,
     ):
         self.settings, self.model, self.scheduler, self.scaler = settings, model, scheduler, scaler
-        self.optimizer = scheduler.optimizer
+        self.optimizer, self.average = scheduler.optimizer, average
         self.epoch, self.step, self.step_in_epoch, self.seconds = 0, 0, 0, seconds
         self.last_loss = self.loss_sum = torch.tensor(0.0)
+        self.more_sums: dict[str, Tensor] = {}
         self.history: list[dict] = []
         self.best_epoch: int | None = None
         self.best_weights: dict[str, Tensor] = {}
@@ -58,9 +62,11 @@ class Progress:
         """Adds the time since `start_clock` to the seconds of training."""
         self.seconds += time.perf_counter() - self.started
 
-    def add(self, loss: Tensor) -> None:
-        """Notes a step and its loss, which stays on its device."""
+    def add(self, loss: Tensor, more: dict[str, Tensor]) -> None:
+        """Notes a step, its loss and others by name; they stay on their device."""
         self.last_loss, self.loss_sum = loss, self.loss_sum.to(loss.device) + loss
+        for name, value in more.items():
+            self.more_sums[name] = value + self.more_sums.get(name, torch.tensor(0.0)).to(value.device)
         self.step += 1
         self.step_in_epoch += 1
 
@@ -82,10 +88,12 @@ class Progress:
 
         Of two equal scores, that with the lower loss is better.
         """
+        steps = max(self.step_in_epoch, 1)
         record = {
             "epoch": self.epoch + 1,
             "step": self.step,
-            "train_loss": self.loss_sum.item() / max(self.step_in_epoch, 1),
+            "train_loss": self.loss_sum.item() / steps,
+            **{name: total.item() / steps for name, total in self.more_sums.items()},
             "validation": validation,
             "train_seconds": round(self.seconds, 2),
         }
@@ -94,7 +102,7 @@ class Progress:
             self.best_epoch = self.epoch + 1
             self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
         self.epoch += 1
-        self.step_in_epoch, self.loss_sum = 0, torch.tensor(0.0)
+        self.step_in_epoch, self.loss_sum, self.more_sums = 0, torch.tensor(0.0), {}
         return record
 
     @property
@@ -110,15 +118,19 @@ class Progress:
             for name, tensor in state.items()
         }
         found = {WEIGHTS: self.model.state_dict(), OPTIMIZER: moments, BEST: self.best_weights}
+        if self.average:
+            found[AVERAGE] = self.average.weights
         return {file: _gathered(tensors, kept) for file, tensors in found.items()}
 
     def numbers(self) -> dict[str, Any]:
         """Everything else, for JSON."""
         return {name: getattr(self, name) for name in self.NUMBERS} | {
             "loss_sum": self.loss_sum.item(),
+            "more_sums": {name: total.item() for name, total in self.more_sums.items()},
             "optimizer": self.optimizer.state_dict()["param_groups"],
             "scheduler": self.scheduler.state_dict(),
             "scaler": self.scaler and self.scaler.state_dict(),
+            "average_updates": self.average and self.average.updates,
         }
 
     def load(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
@@ -137,9 +149,16 @@ class Progress:
         self.scheduler.load_state_dict(numbers["scheduler"])
         if self.scaler:
             self.scaler.load_state_dict(numbers["scaler"])
+        if self.average:
+            self.average.load(
+                {name: _shard(t, self.average.weights.get(name)) for name, t in tensors[AVERAGE].items()},
+                numbers["average_updates"],
+            )
         for name in self.NUMBERS:
             setattr(self, name, numbers[name])
         self.loss_sum = torch.tensor(numbers["loss_sum"])
+        more = numbers.get("more_sums", {})  # which older versions did not have
+        self.more_sums = {name: torch.tensor(total) for name, total in more.items()}
         self.best_weights = tensors[BEST]
 
 
@@ -167,14 +186,15 @@ def _shard(tensor: Tensor, own: Tensor | None) -> Tensor:
     )  # all processes have read the same
 
 
-def _generators(device: torch.device) -> dict[str, Any]:
+def generators(device: torch.device) -> dict[str, Any]:
+    """The modules with `get_rng_state` and `set_rng_state` for every generator that a model draws from."""
     return {"cpu": torch} | ({} if device.type == "cpu" else {device.type: torch.get_device_module(device)})
 
 
 def _random_state(device: torch.device) -> dict[str, Any]:
     """The state of every generator that a model may draw from in this process."""
     name, key, *rest = np.random.get_state()
-    drawn = {kind: module.get_rng_state().tolist() for kind, module in _generators(device).items()}
+    drawn = {kind: module.get_rng_state().tolist() for kind, module in generators(device).items()}
     return {"python": random.getstate(), "numpy": [name, key.tolist(), *rest], "torch": drawn}
 
 
@@ -182,7 +202,7 @@ def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
     version, key, spare = state["python"]
     random.setstate((version, tuple(key), spare))
     np.random.set_state(state["numpy"])
-    for kind, module in _generators(device).items():
+    for kind, module in generators(device).items():
         if kind in state["torch"]:  # a run may be resumed on another device
             module.set_rng_state(torch.tensor(state["torch"][kind], dtype=torch.uint8))
 
@@ -305,11 +325,12 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
     # Every process reads everything before it uses anything: what stops one of them stops them all.
     numbers, drawn = (_read(folder / name) for name in (PROGRESS, RANDOM))
     tensors = {name: _read(folder / name) for name in (WEIGHTS, OPTIMIZER, BEST)}
+    if (folder / AVERAGE).exists():
+        tensors[AVERAGE] = _read(folder / AVERAGE)
     try:
+        before = {"ema": 0.0} | numbers["settings"]  # which older versions did not have
         changed = [
-            f"{name} was {old!r} and is {now.get(name)!r}"
-            for name, old in numbers["settings"].items()
-            if old != now.get(name)
+            f"{name} was {old!r} and is {now.get(name)!r}" for name, old in before.items() if old != now.get(name)
         ]
         if not changed:
             progress.load(tensors, numbers)

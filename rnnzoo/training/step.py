@@ -14,6 +14,7 @@ from rnnzoo.training.batches import split
 from rnnzoo.training.options import Options
 from rnnzoo.training.resume import Progress
 from rnnzoo.training.task import Task
+from rnnzoo.training.unlabelled import Unlabelled
 
 
 # Steps in a row that fp16 may skip. Each halves the scale of the loss, 65,536 at first: after so many it can no longer
@@ -26,7 +27,7 @@ class Step:
 
     The loss is the mean over all labels of the batch, whatever process and micro-batch they fell to: each micro-batch
     weighs its own mean by its share of the labels. With an adversary it is the mean of two losses, of the examples
-    as they are and as the adversary perturbs them.
+    as they are and as the adversary perturbs them. The objectives on unlabelled texts, if there are any, come after.
     """
 
     def __init__(
@@ -38,13 +39,14 @@ class Step:
         task: Task,
         options: Options,
         adversary: Adversary | None,
+        unlabelled: Unlabelled | None,
     ):
         self.accelerator, self.model, self.task, self.options = accelerator, model, task, options
-        self.optimizer, self.progress, self.adversary = optimizer, progress, adversary
+        self.optimizer, self.progress, self.adversary, self.unlabelled = optimizer, progress, adversary, unlabelled
         self.skipped = 0
 
-    def __call__(self, batch: list) -> Tensor:
-        """Trains on the batch and returns its loss, a number on the device.
+    def __call__(self, batch: list) -> None:
+        """Trains on the batch, and notes its loss.
 
         Raises:
             RecipeError: in fp16 the gradients of many steps in a row were not finite.
@@ -58,18 +60,21 @@ class Step:
         all_labels = accelerator.reduce(torch.tensor(sum(labels), device=accelerator.device), "sum")
         loss = torch.zeros((), device=accelerator.device)
         for number, (inputs, count) in enumerate(zip(micro_batches, labels, strict=True), start=1):
-            inputs, last = send_to_device(inputs, accelerator.device), number == len(micro_batches)
+            inputs = send_to_device(inputs, accelerator.device)
+            last = number == len(micro_batches) and self.unlabelled is None
             if self.adversary is None:
                 loss += self._backward(inputs, count, all_labels, synchronise=last)
             else:
+                self.adversary.watch()
                 loss += self._backward(inputs, count, all_labels, synchronise=False)
                 self.adversary.attack()
                 self._backward(inputs, count, all_labels, synchronise=last)
                 self.adversary.rest()
+        more = self.unlabelled() if self.unlabelled else {}
         if self.options.max_grad_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
         self._update()
-        return accelerator.reduce(loss, "sum")
+        self.progress.add(accelerator.reduce(loss, "sum"), more)
 
     def _backward(self, inputs: dict[str, Tensor], count: int, all_labels: Tensor, *, synchronise: bool) -> Tensor:
         """One forward and backward pass; gradients are averaged over the processes in the last one only."""
@@ -93,4 +98,6 @@ class Step:
             )
         if not self.skipped:
             self.progress.scheduler.step()
+            if self.progress.average:
+                self.progress.average.update()
         self.optimizer.zero_grad()

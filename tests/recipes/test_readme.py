@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import demo, imdb, ner
+from recipes import demo, imdb, ner, pretrain
 from recipes.baselines import tfidf
 from rnnzoo import cli
 from rnnzoo.data.synthetic.reviews import make_reviews
@@ -48,8 +48,11 @@ def run_command(line: str) -> None:
             pass  # lines to be completed: several processes, see tests/training/test_distributed.py
         case ["accelerate", "launch", "-m", module, *flags]:
             fresh_accelerator()
-            synthetic = [] if "--dataset" in flags else ["--dataset", "made"]
-            run(importlib.import_module(module).TASK, [*flags, *synthetic, *BRIEF])
+            synthetic = [] if "--dataset" in flags else ["--dataset", "made", "--validation_split", "null"]
+            if module == "recipes.pretrain":
+                pretrain.run([*flags, *synthetic, "--unlabelled", "null", *BRIEF])
+            else:
+                run(importlib.import_module(module).TASK, [*flags, *synthetic, *BRIEF])
         case ["rnnzoo", "train", *flags]:
             fresh_accelerator()
             cli.main(["train", *flags, *BRIEF])

@@ -1,4 +1,4 @@
-"""A small tagging task for the training loop, and the runs of it that one process and several must agree on.
+"""Two small tasks for the training loop, and the runs of them that one process and several must agree on.
 
 Run by a launcher as `-m tests.support.small_task FOLDER`, it does those runs and saves their outcome.
 """
@@ -17,19 +17,22 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from rnnzoo import LSTMConfig, LSTMForTokenClassification, LSTMModel
+from rnnzoo import LSTMConfig, LSTMForSequenceClassification, LSTMForTokenClassification, LSTMModel
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.streams import Stream
 from rnnzoo.training.launch import start
 from rnnzoo.training.loop import train
 from rnnzoo.training.options import Options, option
 from rnnzoo.training.task import Description, Task
+from rnnzoo.training.unlabelled import UnlabelledOptions
 from tests.support.recipes import fresh_accelerator
 
 
 WORDS, TAGS = 30, 3
 SIZES = {"train": 53, "validation": 11, "test": 13}  # multiples of no batch, micro-batch or number of processes
-FIRST = {"train": 0, "validation": 1000, "test": 2000}  # numbers tell the examples of all splits apart
+UNLABELLED = {"unlabelled": 31}
+# Numbers tell the examples of all splits apart.
+FIRST = {"train": 0, "validation": 1000, "test": 2000, "unlabelled": 3000}
 STEPS_PER_EPOCH = 7
 
 
@@ -44,6 +47,23 @@ class SmallOptions(Options):
     num_threads: int | None = option(1, "", decides=False)
 
 
+@dataclass
+class SmallTextOptions(SmallOptions, UnlabelledOptions):
+    """Those of the task with unlabelled texts."""
+
+    unlabelled: str = option("random words", "")
+
+
+# All objectives on unlabelled texts.
+OBJECTIVES = {
+    "virtual_adversarial_weight": 0.8,
+    "virtual_adversarial_epsilon": 0.3,
+    "entropy_weight": 0.6,
+    "self_training_weight": 0.7,
+    "ema": 0.8,
+    "unlabelled_batch_size": 11,
+}
+
 # Runs that must give the same weights on one process and on several.
 RUNS = {
     "plain": {},
@@ -55,6 +75,14 @@ RUNS = {
     },
     "clipped": {"max_grad_norm": 0.05},
     "against an adversary": {"adversarial_epsilon": 0.1, "gradient_accumulation_steps": 2},
+    "averaged": {"ema": 0.9},
+    "on unlabelled texts": {
+        **OBJECTIVES,
+        "texts": True,
+        "adversarial_epsilon": 0.1,
+        "gradient_accumulation_steps": 2,
+    },
+    "against a virtual adversary": {"virtual_adversarial_weight": 1.0, "texts": True},
 }
 # The options of runs that are interrupted.
 SETTINGS = {"dropout": 0.5, "checkpointing_steps": 3}
@@ -91,7 +119,7 @@ class Steep(Tagger):
 def examples(split: str, labelled: float = 1.0) -> Dataset:
     """Examples of unequal length with very unequal numbers of labels; only the fraction `labelled` has any."""
     rng = random.Random(split)
-    ids = [[rng.randrange(1, WORDS) for _ in range(rng.randint(1, 12))] for _ in range(SIZES[split])]
+    ids = [[rng.randrange(1, WORDS) for _ in range(rng.randint(1, 12))] for _ in range((SIZES | UNLABELLED)[split])]
     labels = []
     for row in ids:
         count = rng.randint(1, len(row)) if rng.random() < labelled else 0
@@ -148,18 +176,19 @@ class SmallTask(Task):
         """The micro-batches of a split, in the order in which they came."""
         return [numbers for numbers in self.seen if FIRST[split] <= numbers[0] < FIRST[split] + 1000]
 
-    def collate(self, columns):
-        if self.stop_at is not None and columns["number"][0] < FIRST["validation"]:
+    def model(self, dropout):
+        return Tagger(dropout)
+
+    def note(self, numbers):
+        if self.stop_at is not None and numbers[0] < FIRST["validation"]:
             if len(self.micro_batches()) == self.stop_at:
                 raise Stopped
-        self.seen.append(columns["number"])
+        self.seen.append(numbers)
 
-        def padded(name, value):
-            tensors = [torch.tensor(row) for row in columns[name]]
-            return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)
-
-        ids = padded("input_ids", 0)
-        return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": padded("labels", -100)}
+    def collate(self, columns):
+        self.note(columns["number"])
+        ids = padded(columns["input_ids"], 0)
+        return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": padded(columns["labels"], -100)}
 
     def predict(self, model, batch, columns):
         outputs = model(**batch)
@@ -177,6 +206,48 @@ class SmallTask(Task):
         return {"score": sum(counted) / len(counted)}
 
 
+class SmallTexts(SmallTask):
+    """Classification of random words by the first one, with unlabelled texts, recorded in `unlabelled_seen`.
+
+    Args:
+        padding: columns of padding before and after the texts of each micro-batch without labels.
+    """
+
+    Options = SmallTextOptions
+
+    def __init__(self, padding: tuple[int, int] = (0, 0), **more):
+        super().__init__(**more)
+        for split in SIZES:
+            rows = self.rows[split]
+            tags = [ids[0] % TAGS for ids in rows["input_ids"]]
+            self.rows[split] = rows.remove_columns("labels").add_column("labels", tags)
+            self.corpus.splits[split] = self.rows[split]
+        self.rows["unlabelled"] = examples("unlabelled").remove_columns(["labels", "number"])
+        self.padding, self.unlabelled_seen = padding, []
+
+    def model(self, dropout):
+        sizes = {"vocab_size": WORDS, "embedding_size": 6, "hidden_size": 5, "num_labels": TAGS, "pooling": "mean"}
+        return LSTMForSequenceClassification(
+            LSTMConfig(**sizes, pad_token_id=0, embedding_dropout=dropout, classifier_dropout=dropout)
+        )
+
+    def collate(self, columns):
+        ids = padded(columns["input_ids"], 0)
+        if "labels" not in columns:
+            self.unlabelled_seen.append(columns["input_ids"])
+            ids = nn.functional.pad(ids, self.padding)
+            return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+        self.note(columns["number"])
+        return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": torch.tensor(columns["labels"])}
+
+    def predict(self, model, batch, columns):
+        outputs = model(**batch)
+        return outputs.loss, outputs.logits.argmax(-1).tolist()
+
+    def metrics(self, predictions, references):
+        return {"score": sum(map(int.__eq__, predictions, references)) / len(references)}
+
+
 class Told(SmallTask):
     """A task in which this process receives SIGTERM while it collates a micro-batch of a split."""
 
@@ -192,6 +263,11 @@ class Told(SmallTask):
         return batch
 
 
+def padded(rows: list[list[int]], value: int) -> torch.Tensor:
+    """Rows of unequal length as a tensor."""
+    return nn.utils.rnn.pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=value)
+
+
 def crf_tagger() -> LSTMForTokenClassification:
     """The zoo's own tagger, with a CRF."""
     sizes = {"vocab_size": WORDS, "embedding_size": 6, "hidden_size": 5, "num_labels": TAGS}
@@ -199,14 +275,19 @@ def crf_tagger() -> LSTMForTokenClassification:
 
 
 def trained(
-    folder, task: SmallTask | None = None, dropout: float = 0.0, crf: bool = False, **options
+    folder,
+    task: SmallTask | None = None,
+    dropout: float = 0.0,
+    crf: bool = False,
+    texts: bool = False,
+    **options,
 ) -> SimpleNamespace:
-    """Trains on the task; the outcome can be compared and saved."""
+    """Trains on the task, by default on that of tags, or on that of texts; the outcome can be compared and saved."""
     fresh_accelerator()
-    task = task or SmallTask()
-    options = SmallOptions(output_dir=str(folder), **options)
+    task = task or (SmallTexts() if texts else SmallTask())
+    options = task.Options(output_dir=str(folder), **options)
     accelerator = start(options)
-    model = crf_tagger() if crf else Tagger(dropout)
+    model = crf_tagger() if crf else task.model(dropout)
     dtypes, drawn = set(), []
 
     # Hooks, because the copy that is trained where weights are sharded has them too.
@@ -248,12 +329,14 @@ def compared(folder, name: str) -> SimpleNamespace:
         torch.set_default_dtype(torch.float32)
 
 
-def stopped_and_resumed(folder, stop_at: int, streamed: bool = False, **settings) -> SimpleNamespace:
+def stopped_and_resumed(
+    folder, stop_at: int, streamed: bool = False, task: type[SmallTask] = SmallTask, **settings
+) -> SimpleNamespace:
     """Like `trained`, but the run ends before a micro-batch, and another resumes from its newest checkpoint."""
     try:
-        trained(folder, SmallTask(stop_at=stop_at, streamed=streamed), **settings)
+        trained(folder, task(stop_at=stop_at, streamed=streamed), **settings)
     except Stopped:
-        return trained(folder, SmallTask(streamed=streamed), resume=True, **settings)
+        return trained(folder, task(streamed=streamed), resume=True, **settings)
     raise AssertionError(f"the run was over before micro-batch {stop_at}")
 
 
@@ -273,6 +356,10 @@ def main(folder: Path) -> None:
         folder / "streamed, resumed", stop_at=STEPS_PER_EPOCH + 4, streamed=True, **SETTINGS
     )
     found["streamed, some"] = trained(folder / "some", SmallTask(streamed=True), max_train_steps=4)
+    found["unlabelled"] = trained(folder / "unlabelled", texts=True, **OBJECTIVES, **SETTINGS)
+    found["unlabelled, resumed"] = stopped_and_resumed(
+        folder / "unlabelled, resumed", stop_at=STEPS_PER_EPOCH + 4, task=SmallTexts, **OBJECTIVES, **SETTINGS
+    )
     rank = torch.distributed.get_rank()
     torch.save({name: vars(run) for name, run in found.items()}, folder / f"process-{rank}.pt")
     torch.distributed.destroy_process_group()

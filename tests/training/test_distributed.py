@@ -132,6 +132,16 @@ def test_several_processes_resume_as_if_never_interrupted(processes, resumed, co
         assert runs[resumed].history == runs[complete].history
 
 
+def test_several_processes_resume_with_averages_and_unlabelled_texts(processes):
+    """Two numbers have one sum. Three have several: DDP reorders its buckets after its first step, and again after
+    the first one of a resumed run, and the order in which processes are added up follows from a bucket's order."""
+    for runs in processes:
+        difference = gap(runs["unlabelled, resumed"], runs["unlabelled"])
+        assert difference == 0 if len(processes) == 2 else difference < 1e-6
+        for ours, theirs in zip(runs["unlabelled, resumed"].history, runs["unlabelled"].history, strict=True):
+            assert ours["virtual_adversarial_loss"] == pytest.approx(theirs["virtual_adversarial_loss"], abs=1e-6)
+
+
 def test_several_processes_read_no_more_of_a_stream_than_the_steps_need(processes, tmp_path):
     found = [part for runs in processes for part in runs["streamed, some"].micro_batches]
     read = Counter(number for part in found for number in part)

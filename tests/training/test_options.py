@@ -22,6 +22,7 @@ OUT_OF_RANGE = {
     "adversarial_epsilon": (-0.1, 1.1, math.nan),
     "checkpointing_minutes": (-1.0, math.inf),
     "max_grad_norm": (0.0, -1.0, math.nan),
+    "ema": (-0.1, 1.0, math.nan),
 }
 
 

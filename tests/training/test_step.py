@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from accelerate import Accelerator
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import launch
 from tests.support import small_task
+from tests.support.scaled import Scaled
 from tests.support.small_task import SmallTask, Steep, gap, trained
 
 
@@ -101,14 +101,6 @@ def test_mixed_precision_defaults_to_accelerates_setting(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert trained(tmp_path / "set").dtypes == {torch.bfloat16}
     assert trained(tmp_path / "overridden", mixed_precision="no").dtypes == {torch.float32}
-
-
-class Scaled(Accelerator):
-    """As in fp16 on a GPU: the loss is scaled, and steps whose gradients are not finite are skipped."""
-
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.scaler = torch.amp.GradScaler("cpu")
 
 
 def test_fp16_that_skips_every_step_stops_with_step_and_epoch(tmp_path, monkeypatch):
