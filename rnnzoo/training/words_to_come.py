@@ -8,8 +8,9 @@ from transformers.utils import ModelOutput
 from rnnzoo.data.errors import RecipeError
 
 
-# Tokens whose scores are held at once, so that they stay in a processor's cache.
-BLOCK = 512
+# Tokens that share one softmax, over the words that they predict; and those whose scores are held at once, so that they
+# stay in a processor's cache.
+GROUP, BLOCK = 4096, 256
 
 
 class WordsToCome(nn.Module):
@@ -21,9 +22,8 @@ class WordsToCome(nn.Module):
     function words out. Here a frequent word counts for less: a(w) = min(1, √(s / f(w))) at a frequency of f(w), as
     word2vec subsamples it (Mikolov et al. 2013, https://arxiv.org/abs/1310.4546).
 
-    The softmax is over the words of the batch, with their scores corrected for the probability that a word occurs in a
-    batch of so many (Bengio & Senécal 2008). So the loss is an estimate, which depends on how a batch is split among
-    processes and micro-batches.
+    The softmax is an estimate, over the words that some thousand tokens together predict: see `CandidateLoss`. It
+    depends on how a batch is split among processes and micro-batches.
 
     Args:
         backbone: a network of the zoo; one without layers predicts the words on both sides, as skip-gram does.
@@ -69,54 +69,57 @@ class WordsToCome(nn.Module):
         """
         y = self.backbone(input_ids, attention_mask).last_hidden_state  # [B, T, D·H]
         real = attention_mask.bool()
-        candidates = input_ids[real].unique()  # [C]
-        words = torch.searchsorted(candidates, input_ids).clamp(max=len(candidates) - 1)  # [B, T], any in the padding
-        absent = (1 - self.frequency[candidates]).log() * real.sum()
-        correction = (-absent.expm1()).clamp(min=1e-9).log()  # log of the probability to be in a batch of so many
-        matrix, weights = self.output[candidates], self.weight[input_ids] * real
-
-        ahead, behind = (self._targets(words, weights, step) for step in (1, -1))
+        weights = self.weight[input_ids] * real
+        ahead, behind = (self._targets(input_ids, weights, step) for step in (1, -1))
         if self.config.num_hidden_layers == 0:
-            sides = [(y, ahead), (y, behind)]
+            sides = [(y, *ahead), (y, *behind)]
         else:
-            sides = list(zip(y.split(self.config.hidden_size, dim=2), (ahead, behind), strict=False))
-        losses = [
-            CandidateLoss.apply(states[real], matrix, correction, targets[real], target_weights[real])
-            for states, (targets, target_weights) in sides
-        ]
-        return ModelOutput(loss=sum(losses) / (len(sides) * self.words_ahead * real.sum()), logits=y)
+            states = y.split(self.config.hidden_size, dim=2)
+            sides = [(part, *target) for part, target in zip(states, (ahead, behind), strict=False)]
+        states, targets, weights = (torch.cat([part[real] for part in parts]) for parts in zip(*sides, strict=True))
+        loss = CandidateLoss.apply(states, self.output, self.frequency, targets, weights)
+        return ModelOutput(loss=loss / (len(states) * self.words_ahead), logits=y)
 
     def _targets(self, words: Tensor, weights: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """For each token the K words after it (step 1) or before it (-1), and their weights: [B, T, K] each.
 
-        Beyond the end of a text the weights are zero.
+        Beyond the end of a text the word is the token itself, with a weight of zero.
         """
-        T, found = words.shape[1], [part.new_zeros(*part.shape, self.words_ahead) for part in (words, weights)]
-        for k in range(1, min(self.words_ahead, T - 1) + 1):
+        T, K = words.shape[1], self.words_ahead
+        targets, target_weights = words[..., None].repeat(1, 1, K), weights.new_zeros(*weights.shape, K)
+        for k in range(1, min(K, T - 1) + 1):
             here, there = (slice(0, T - k), slice(k, T))[::step]
-            for part, source in zip(found, (words, weights), strict=True):
-                part[:, here, k - 1] = source[:, there]
-        return found[0], found[1]
+            real = weights[:, there] > 0
+            targets[:, here, k - 1] = torch.where(real, words[:, there], words[:, here])
+            target_weights[:, here, k - 1] = weights[:, there]
+        return targets, target_weights
 
 
 class CandidateLoss(torch.autograd.Function):
-    """- Σ_n Σ_k a_nk log softmax(W h_n - q)[w_nk], its gradients computed in the forward pass, block by block.
+    """- Σ_n Σ_k a_nk log p_n(w_nk), p_n = softmax(W h_n - q), its gradients computed in the forward pass.
 
-    The scores of all tokens, [N, C], do not fit in a processor's cache, and passes over them took most of the time.
-    Shapes: states [N, H], output W [C, H], correction q [C], targets w and weights a [N, K].
+    The softmax of `GROUP` tokens is over the words that they predict. A frequent word is nearly always among them, a
+    rare one hardly ever; q, the logarithm of that probability, corrects for it (Bengio & Senécal 2008). All scores at once, [N, C], would not fit in a processor's cache, and passes over them took most of the time.
+
+    Shapes: states h [N, H], output W [V, H], frequency [V], targets w [N, K] as ids, weights a [N, K].
     """
 
     @staticmethod
-    def forward(ctx, states: Tensor, output: Tensor, correction: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        matrix, total = output.to(states.dtype), correction.new_zeros(())
-        of_states, of_output = torch.empty_like(states), torch.zeros_like(output)
-        for start in range(0, len(states), BLOCK):
-            h, t, a = (part[start : start + BLOCK] for part in (states, targets, weights))
-            p = torch.softmax((h @ matrix.T).to(correction.dtype).sub_(correction), 1)
-            total -= (a * p.gather(1, t).clamp(min=1e-30).log()).sum()
-            of_scores = p.mul_(a.sum(1, keepdim=True)).scatter_add_(1, t, -a).to(states.dtype)
-            of_states[start : start + BLOCK] = of_scores @ matrix
-            of_output += of_scores.T @ h
+    def forward(ctx, states: Tensor, output: Tensor, frequency: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        total, of_states, of_output = frequency.new_zeros(()), torch.empty_like(states), torch.zeros_like(output)
+        for group in zip(*(part.split(GROUP) for part in (states, of_states, targets, weights)), strict=True):
+            candidates, places = group[2].unique(return_inverse=True)
+            absent = (1 - frequency[candidates]).log() * len(places)
+            correction = (-absent.expm1()).clamp(min=1e-9).log()
+            matrix, of_matrix = output[candidates].to(states.dtype), output.new_zeros(len(candidates), output.shape[1])
+            blocks = (part.split(BLOCK) for part in (group[0], group[1], places, group[3]))
+            for h, of_h, t, a in zip(*blocks, strict=True):
+                p = (h @ matrix.T).to(correction.dtype).sub_(correction).softmax(1)
+                total -= (a * p.gather(1, t).clamp(min=1e-30).log()).sum()
+                of_scores = p.mul_(a.sum(1, keepdim=True)).scatter_add_(1, t, -a).to(states.dtype)
+                torch.mm(of_scores, matrix, out=of_h)
+                of_matrix += of_scores.T @ h
+            of_output.index_add_(0, candidates, of_matrix)
         ctx.save_for_backward(of_states, of_output)
         return total
 

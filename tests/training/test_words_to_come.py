@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import rnnzoo
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks.pretrain import split_evenly
-from rnnzoo.training.words_to_come import BLOCK, CandidateLoss, WordsToCome
+from rnnzoo.training.words_to_come import BLOCK, GROUP, CandidateLoss, WordsToCome
 
 
 V, PADDING, UNKNOWN = 12, 0, 2
@@ -31,25 +31,28 @@ def batch(texts, width):
     return ids, (torch.arange(width) < torch.tensor([[len(row)] for row in texts])).long()
 
 
-def expected(model, texts, K, subsample, directions, width):
+def expected(model, texts, K, subsample, directions):
     """The mean of its docstring, as plain loops."""
-    total, tokens = 0.0, sum(map(len, texts))
-    seen = sorted({word for row in texts for word in row})
-    frequency = COUNTS / COUNTS.sum()
-    q = {w: math.log(max(1 - (1 - frequency[w].item()) ** tokens, 1e-9)) for w in seen}
+    frequency, tokens, terms, predicted = COUNTS / COUNTS.sum(), sum(map(len, texts)), [], set()
     for row in texts:
-        ids, mask = batch([row], len(row))
-        states = model.backbone(ids, mask).last_hidden_state[0]
+        states = model.backbone(*batch([row], len(row))).last_hidden_state[0]
         for number, sign in enumerate(directions):
             for t in range(len(row)):
                 h = states[t, 3 * number : 3 * number + 3] if model.config.num_hidden_layers else states[t]
-                scores = {w: model.output[w] @ h - q[w] for w in seen}
-                normaliser = torch.stack(list(scores.values())).logsumexp(0)
                 for k in range(1, K + 1):
-                    if 0 <= t + sign * k < len(row) and (w := row[t + sign * k]) not in (PADDING, UNKNOWN):
-                        a = min(1, math.sqrt(subsample / frequency[w])) if subsample else 1
-                        total += a * (normaliser - scores[w]) / K
-    return total / (tokens * len(directions))
+                    w = row[t + sign * k] if 0 <= t + sign * k < len(row) else UNKNOWN
+                    if w == UNKNOWN:
+                        predicted.add(row[t])  # in place of a word that is not there
+                    else:
+                        predicted.add(w)
+                        terms.append((h, w, min(1, math.sqrt(subsample / frequency[w])) if subsample else 1))
+    words = sorted(predicted)
+    draws = tokens * len(directions)
+    q = torch.tensor([math.log(1 - (1 - frequency[w].item()) ** draws) for w in words], dtype=torch.float64)
+    total = 0.0
+    for h, w, a in terms:
+        total -= a * (model.output[words] @ h - q).log_softmax(0)[words.index(w)]
+    return total / (draws * K)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +65,7 @@ def test_the_loss_and_its_gradients_equal_the_formula(fields, directions, K, sub
     model(*batch(TEXTS, width)).loss.backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    wanted = expected(model, TEXTS, K, subsample, directions, width)
+    wanted = expected(model, TEXTS, K, subsample, directions)
     wanted.backward()
     torch.testing.assert_close(model(*batch(TEXTS, width)).loss, wanted)
     for name, p in model.named_parameters():
@@ -70,13 +73,17 @@ def test_the_loss_and_its_gradients_equal_the_formula(fields, directions, K, sub
             torch.testing.assert_close(found[name], p.grad)
 
 
-def test_blocks_of_tokens_add_up():
-    N, C, H, K = BLOCK + 7, 9, 4, 3
+def test_groups_and_blocks_of_tokens_add_up():
+    N, H, K = GROUP + BLOCK + 7, 4, 3
     torch.manual_seed(0)
-    states, output = (torch.randn(n, H, dtype=torch.float64, requires_grad=True) for n in (N, C))
-    q, targets, weights = torch.randn(C).double(), torch.randint(C, (N, K)), torch.rand(N, K).double()
-    found = torch.autograd.grad(2 * CandidateLoss.apply(states, output, q, targets, weights), (states, output))
-    loss = -(weights * (states @ output.T - q).log_softmax(1).gather(1, targets)).sum()
+    states, output = (torch.randn(n, H, dtype=torch.float64, requires_grad=True) for n in (N, V))
+    frequency = COUNTS / COUNTS.sum()
+    targets, weights = torch.randint(1, V, (N, K)), torch.rand(N, K).double()
+    found = torch.autograd.grad(2 * CandidateLoss.apply(states, output, frequency, targets, weights), (states, output))
+    loss = 0.0
+    for h, t, a in zip(states.split(GROUP), targets.split(GROUP), weights.split(GROUP), strict=True):
+        q = (1 - (1 - frequency[1:]) ** len(h)).log()  # every word but the padding is among them
+        loss -= (a * (h @ output[1:].T - q).log_softmax(1).gather(1, t - 1)).sum()
     torch.testing.assert_close(found, torch.autograd.grad(2 * loss, (states, output)))
 
 
