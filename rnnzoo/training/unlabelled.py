@@ -86,10 +86,10 @@ class Unlabelled:
 
     - virtual adversarial: KL(p(x) ‖ p(x + r)), r = ε ‖x‖ g / ‖g‖, where g is the gradient of KL(p(x) ‖ p(x + d)) in a
       random direction d with ‖d‖ = ε ‖x‖, one step of the power iteration (Miyato, Dai & Goodfellow 2017,
-      https://arxiv.org/abs/1605.07725). A random direction changes answers about √(T E) times less than the
-      adversarial one of the same size: small enough here, and more than what a smaller one would be after rounding to
-      bf16. No gradient flows through p(x). All passes drop the same units, as in the code of Miyato et al.: a
-      difference is that of the perturbation, and not of another dropout.
+      https://arxiv.org/abs/1605.07725). Theirs is 50 times smaller, which bf16 rounds away in some texts; a random
+      direction of size ε changes logits a hundred times less than the adversarial one, and is small enough. No
+      gradient flows through p(x). All passes drop the same units, as in the code of Miyato et al.: a difference is
+      that of the perturbation, and not of another dropout.
     - entropy: H(p(x)) (Grandvalet & Bengio 2005).
     - self-training: the cross-entropy of p(x) to the answers of the averaged weights in evaluation mode (mean
       teacher, Tarvainen & Valpola 2017, https://arxiv.org/abs/1703.01780). Its weight rises linearly over the first
