@@ -167,23 +167,33 @@ class Distil(Classify):
         return logits
 
     def seen_by(self, teacher: Teacher, options: Options) -> set[str]:
-        """The texts that a teacher was trained on, as far as its results.json tells; notes where it does not."""
-        results, note = teacher.results, self.found["remarks"].append
-        if results is None:
-            note(f"Teacher {teacher.name} has no results.json: it is taken not to have seen the texts.")
+        """The texts whose labels a teacher learned, as far as its results.json tells; notes where it does not."""
+        if teacher.results is None:
+            self.found["remarks"].append(
+                f"Teacher {teacher.name} has no results.json: it is taken not to have seen the texts."
+            )
             return set()
+        found, before = self.trained_on(teacher.results, teacher.name, options), teacher.results.get("started_from")
+        # The run that wrote the checkpoint it started from, unless that was pretraining, which reads no labels.
+        if before and self.description.metric in before["metrics"]["validation"]:
+            found |= self.trained_on(before, teacher.name, options)
+        return found
+
+    def trained_on(self, results: dict[str, Any], name: str, options: Options) -> set[str]:
+        """The texts that a run was trained on; notes for the teacher of this name where they are not known."""
+        note = self.found["remarks"].append
         if results["dataset"]["name"] != self.corpus.name:
-            note(f"Teacher {teacher.name} was trained on {results['dataset']['name']}, and has not seen the texts.")
+            note(f"Teacher {name} was trained on {results['dataset']['name']}, which has other texts.")
             return set()
         config, known = results["config"], {field.name: field.default for field in fields(options)}
         # What an option was before there was one is its default.
-        own = {name: config.get(name, known[name]) for name in ROWS}
+        own = {key: config.get(key, known[key]) for key in ROWS}
         with PartialState().main_process_first():
             train = run.load(type(self), replace(options, unlabelled=None, **own)).splits["train"]["text"][:]
         if config.get("streaming") or len(train) != results["dataset"]["splits"]["train"]:
             note(
-                f"Which rows teacher {teacher.name} was trained on cannot be told from its options: it is taken to "
-                "have seen all labelled texts."
+                f"Which rows teacher {name} was trained on cannot be told from its options: it is taken to have seen "
+                "all labelled texts."
             )
             train = [text for split in ("train", "validation") for text in self.corpus.splits[split]["text"][:]]
         return set(train)
@@ -202,7 +212,7 @@ class Distil(Classify):
             return None
         dataset, test = teacher.results["dataset"], len(self.corpus.splits["test"])
         same = (dataset["name"], dataset["splits"]["test"]) == (self.corpus.name, test)
-        return teacher.results["metrics"]["test"][self.description.metric] if same else None
+        return teacher.results["metrics"].get("test", {}).get(self.description.metric) if same else None
 
     def join(self, soft: dict[str, Tensor]) -> dict[str, int]:
         """Makes the training rows, each with the logits of its teachers (NaN: none); returns how many there are."""

@@ -44,7 +44,8 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
     if options.freeze_word_vectors:
         model.get_input_embeddings().requires_grad_(False)
     trained = trained_copy(accelerator, model)
-    optimizer, scheduler = adamw(trained, plan, options)
+    on_cpu = accelerator.device.type == "cpu" and not accelerator.is_fsdp2
+    optimizer, scheduler = adamw(trained, plan, options, fused=on_cpu)
     adversary = Adversary(trained, options.adversarial_epsilon) if options.adversarial_epsilon else None
     trained, optimizer = accelerator.prepare(trained, optimizer)
     unwrapped = accelerator.unwrap_model(trained)

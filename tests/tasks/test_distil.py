@@ -20,7 +20,7 @@ from recipes.distil import TASK
 from recipes.imdb import TASK as IMDB
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.data.folds import fold_rows
+from rnnzoo.data.folds import drawn_rows, fold_rows
 from rnnzoo.data.synthetic.reviews import make_reviews
 from rnnzoo.tasks.distil import grouped
 from rnnzoo.training import answers
@@ -38,7 +38,7 @@ NEW = {
     "tokenizer": {"vocab_size": 300},
 }
 BRIEF = {"batch_size": 32, "num_train_epochs": 2, "verify_rows": 4, "num_threads": 1}
-TEACHERS = ("fold-0", "fold-1", "all", "other-rows", "bag", "hub")
+TEACHERS = ("fold-0", "fold-1", "all", "tuned", "few", "other-rows", "bag", "hub")
 SIZES = {"train": 97, "validation": 23, "test": 29}
 
 run = partial(recipes.run, TASK, **NEW)
@@ -122,16 +122,18 @@ def unlabelled(data):
 
 @pytest.fixture(scope="module")
 def teachers(data, tmp_path_factory):
-    """Two folds of a network, the same of all rows, one of another seed and split, a bag of words, one of nowhere."""
+    """Networks of two folds, of all rows, of all and then a fold, of few, of other rows; a bag; one of nowhere."""
     place = tmp_path_factory.mktemp("teachers")
-    settings = NEW | BRIEF | {"max_train_steps": 4, "learning_rate": 0.05}
+    settings = BRIEF | {"max_train_steps": 4, "learning_rate": 0.05}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rnnzoo.training.parity.answers", recipes.answered_here)
         for name, options in {
-            "fold-0": {"fold": "0/2"},
-            "fold-1": {"fold": "1/2"},
-            "all": {},
-            "other-rows": {"seed": 3, "validation_fraction": 0.4},
+            "fold-0": NEW | {"fold": "0/2"},
+            "fold-1": NEW | {"fold": "1/2"},
+            "all": NEW,
+            "tuned": {"fold": "0/2", "model_name_or_path": str(place / "all")},
+            "few": NEW | {"train_examples": 31, "seed": 5},
+            "other-rows": NEW | {"seed": 3, "validation_fraction": 0.4},
         }.items():
             recipes.run(IMDB, place / name, data, **settings | options)
     tfidf.recipe(["--dataset", str(data), "--output_dir", str(place / "bag")])
@@ -146,8 +148,12 @@ def trained_on(results, data):
     config = results["config"]
     corpus = IMDB.load(str(data), seed=config["seed"], validation_fraction=config.get("validation_fraction"))
     train = corpus.splits["train"]
-    left_out = fold_rows(train["label"][:], *map(int, config["fold"].split("/"))) if config.get("fold") else []
-    return {text for i, text in enumerate(train["text"][:]) if i not in left_out}
+    rows = range(len(train))
+    if few := config.get("train_examples"):
+        rows = drawn_rows(train["label"][:], few, config["seed"])
+    elif config.get("fold") and not config["model_name_or_path"]:  # what it started from was trained on all rows
+        rows = set(rows) - set(fold_rows(train["label"][:], *map(int, config["fold"].split("/"))))
+    return {train["text"][i] for i in rows}
 
 
 def in_both_folds(train):
@@ -195,8 +201,9 @@ def test_a_teacher_answers_the_texts_that_it_was_not_trained_on_and_no_others(wr
         for text, logits in found.items():
             assert logits.isfinite().all().item() == (text not in seen), (name, text)
     counts = {teacher["name"]: teacher["answered"] for teacher in written[1]["distillation"]["teachers"]}
-    assert counts["all"] == counts["bag"] == {"labelled": 0, "unlabelled": 60, "validation": 23}
+    assert counts["all"] == counts["tuned"] == counts["bag"] == {"labelled": 0, "unlabelled": 60, "validation": 23}
     assert counts["hub"] == {"labelled": 97, "unlabelled": 60, "validation": 23}
+    assert counts["few"]["labelled"] in (97 - 31, 97 - 32)  # one text is there twice
     # A text that is in both folds is answered by neither.
     assert counts["fold-0"]["labelled"] + counts["fold-1"]["labelled"] == 97 - len(in_both_folds(splits["train"]))
     assert 0 < counts["other-rows"]["labelled"] < 97 and 0 < counts["other-rows"]["validation"] < 23
