@@ -1,8 +1,7 @@
 """What a step learns from texts without labels: virtual adversarial training, entropy, self-training."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -175,11 +174,13 @@ class Unlabelled:
         """Two passes, one to find the perturbation and one to answer as without it; the divergence, summed."""
         device, seed = self.accelerator.device, self.options.seed * 1_000_003 + self.progress.step
         self.adversary.watch([seed * 100_003 + place for place in places])
-        with self._averaging(False), _continued(draws, device):
+        _set_random_state(draws, device)
+        with self._averaging(False):
             divergence = kl_divergence(logits, self.model(**inputs).logits)
             self.accelerator.backward(divergence, inputs=[self.adversary.vectors])
         self.adversary.attack()
-        with self._averaging(synchronise), _continued(draws, device):
+        _set_random_state(draws, device)  # where the generators then end up is where the first pass left them
+        with self._averaging(synchronise):
             divergence = kl_divergence(logits, self.model(**inputs).logits)
             self._backward({"virtual_adversarial": divergence})
         self.adversary.rest()
@@ -226,12 +227,3 @@ def _random_state(device: torch.device) -> dict[str, Tensor]:
 def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
     for kind, module in generators(device).items():
         module.set_rng_state(state[kind])
-
-
-@contextmanager
-def _continued(state: dict[str, Tensor], device: torch.device) -> Iterator[None]:
-    """Within it, dropout is drawn as it was from this state on; afterwards, from where the generators stood."""
-    now = _random_state(device)
-    _set_random_state(state, device)
-    yield
-    _set_random_state(now, device)
