@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 
 class Average:
@@ -20,7 +21,7 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float):
-        self.decay, self.updates = decay, 0
+        self.decay, self.updates, self._model = decay, 0, model
         self._trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self.weights: dict[str, Tensor] = {name: weight.detach().clone() for name, weight in self._trained.items()}
 
@@ -52,7 +53,11 @@ class Average:
 
     @torch.no_grad()
     def _exchange(self) -> None:
-        # In place: with FSDP2, what gathers the shards of a parameter knows their memory only.
+        # With FSDP2, what a pass gathered is kept until the next backward pass, and gathered from the memory of the
+        # shards: hence in place, and let go of first.
+        for module in self._model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
         for name, average in self.weights.items():
             own = self._trained[name].clone()
             self._trained[name].copy_(average)

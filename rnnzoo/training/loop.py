@@ -44,8 +44,9 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
     if options.freeze_word_vectors:
         model.get_input_embeddings().requires_grad_(False)
     trained = trained_copy(accelerator, model)
-    on_cpu = accelerator.device.type == "cpu" and not accelerator.is_fsdp2
-    optimizer, scheduler = adamw(trained, plan, options, fused=on_cpu)
+    # Not where a loss is scaled: accelerate would not notice that a fused step was skipped.
+    fused = accelerator.device.type == "cpu" and not accelerator.is_fsdp2 and accelerator.scaler is None
+    optimizer, scheduler = adamw(trained, plan, options, fused=fused)
     adversary = Adversary(trained, options.adversarial_epsilon) if options.adversarial_epsilon else None
     trained, optimizer = accelerator.prepare(trained, optimizer)
     unwrapped = accelerator.unwrap_model(trained)
