@@ -8,8 +8,8 @@ from transformers.utils import ModelOutput
 from rnnzoo.data.errors import RecipeError
 
 
-# Tokens that share one softmax, over the words that they predict; and those whose scores are held at once, so that they
-# stay in a processor's cache.
+# Tokens that share one softmax, over the words that they predict; and tokens whose scores are held at once, few enough
+# to stay in a processor's cache.
 GROUP, BLOCK = 4096, 256
 
 
@@ -99,7 +99,8 @@ class CandidateLoss(torch.autograd.Function):
     """- Σ_n Σ_k a_nk log p_n(w_nk), p_n = softmax(W h_n - q), its gradients computed in the forward pass.
 
     The softmax of `GROUP` tokens is over the words that they predict. A frequent word is nearly always among them, a
-    rare one hardly ever; q, the logarithm of that probability, corrects for it (Bengio & Senécal 2008). All scores at once, [N, C], would not fit in a processor's cache, and passes over them took most of the time.
+    rare one hardly ever; q, the logarithm of that probability, corrects for it (Bengio & Senécal 2008). All scores at
+    once, [N, C], would not fit in a processor's cache, and passes over them took most of the time.
 
     Shapes: states h [N, H], output W [V, H], frequency [V], targets w [N, K] as ids, weights a [N, K].
     """
