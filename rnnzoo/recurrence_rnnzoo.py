@@ -207,13 +207,20 @@ class FusedDirection(RecurrentDirection):
     def forward(self, x: Tensor, rows: Rows, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         weight_ih, weight_hh = self.weight_ih, self.drop_recurrent(self.weight_hh)
         if self.cell.carry and rows.padding is not None:
-            # The padding flag is one more input feature, with fixed weights.
-            H = weight_hh.shape[1]
+            # The padding flag is one more input feature, with fixed weights; unused features fill up the width.
+            H, unused = weight_hh.shape[1], (0, -(x.shape[2] + 1) % _alignment(x))
             carry = torch.cat([weight_ih.new_full((H, 1), value) for value in self.cell.carry])
-            weight_ih = torch.cat([weight_ih, carry], dim=1)
-            x = torch.cat([x, rows.padding.to(x.dtype)], dim=2)
+            weight_ih = torch.cat([weight_ih, nn.functional.pad(carry, unused)], dim=1)
+            x = torch.cat([x, nn.functional.pad(rows.padding.to(x.dtype), unused)], dim=2)
         y, *final = run_fused(self.cell.fused, x, state, (weight_ih, weight_hh, self.bias_ih, self.bias_hh))
         return y, (rows.last(y, otherwise=state[0]), *final[1:])
+
+
+def _alignment(x: Tensor) -> int:
+    """The number of which the width of x should be a multiple: in bf16, CPU kernels take twice the time for others."""
+    device = x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    return 16 if device == "cpu" and dtype == torch.bfloat16 else 1
 
 
 # Large enough to decide a gate whatever else enters it; sigmoid(±1e4) is exactly 0 or 1 in fp32, bf16 and fp16.
