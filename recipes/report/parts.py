@@ -52,11 +52,12 @@ def table(results: list[dict]) -> str:
 def changed(base: Model, model: Model) -> dict[str, str]:
     """The options in which a model differs from the base, `model.hidden_size` and the like one by one.
 
-    An option that only one of them knows was off in the other; the task counts as an option.
+    An option that only one of them knows was off in the other, but a field of the model that only one of them was
+    given had its default in the other. The task counts as an option.
     """
     a, b = _flat(base.runs[0]), _flat(model.runs[0])
     differing = [key for key in (*b, *(key for key in a if key not in b)) if a.get(key) != b.get(key)]
-    return {key: _shown(b.get(key)) for key in differing if a.get(key) or b.get(key)}
+    return {key: _shown(b.get(key)) for key in differing if a.get(key) or b.get(key) or "." in key}
 
 
 def contained(name: str, changes: dict[str, dict[str, str]]) -> list[str]:

@@ -30,13 +30,21 @@ def _without_layers(run: dict) -> dict:
     fields = run.get("model_config") or run["config"]["model"]
     ours = {key: value for key, value in setting(run).items() if key not in ("model", "model_name_or_path")}
     ours |= {f"model.{key}": value for key, value in fields.items() if key not in (*LAYERS, "transformers_version")}
-    dataset = run["dataset"]
+    dataset, before = run["dataset"], run.get("started_from")
     return ours | {
+        "started_from": before and _pretraining(before["config"]),
         "task": run["task"],
         "model_type": run["model_type"],
         "splits": dataset["splits"],
         "validation": dataset.get("validation"),
     }
+
+
+def _pretraining(config: dict) -> dict:
+    """What decided a checkpoint that a run started from, but for the layers."""
+    left_out = ("output_dir", "model", "num_threads", *(name for name in config if name.startswith("checkpointing")))
+    fields = {f"model.{key}": value for key, value in config.get("model", {}).items() if key not in LAYERS}
+    return {key: value for key, value in config.items() if key not in left_out} | fields
 
 
 def paired(ours: Model, other: Model) -> list[tuple[dict, dict]]:

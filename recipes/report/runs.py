@@ -128,7 +128,7 @@ def few_labels(results: list[dict]) -> list[dict]:
 
 def validation_only(results: list[dict]) -> list[dict]:
     """The runs that were not evaluated on test."""
-    return [run for run in results if "test" not in run["metrics"]]
+    return [run for run in results if run["config"].get("validation_only")]
 
 
 def models(results: list[dict]) -> list[Model]:
@@ -206,9 +206,12 @@ def compared(found: list[Model]) -> list[Model]:
 
 
 def best_by_kind(found: list[Model]) -> dict[str, Model]:
-    """The model of each kind that is best on validation, of those that may be compared on it."""
-    best = {}
-    for model in sorted(compared(found), key=lambda model: -model.validation):
+    """The model of each kind that is best on validation, of those that may be compared on it.
+
+    A kind of which none may be, since they all were selected on other splits, has its best on those.
+    """
+    best, comparable = {}, [model.name for model in compared(found)]
+    for model in sorted(found, key=lambda model: (model.name not in comparable, -model.validation)):
         best.setdefault(model.kind, model)
     return best
 

@@ -23,7 +23,7 @@ from recipes.report.runs import (
 
 
 # What recorded validation splits are, see catalog.json.
-VALIDATION = {"films": "film-disjoint: no training review is about a film of it"}
+VALIDATION = {"films": "film-disjoint: reviews of films that training reviews are not about"}
 CATALOG = Path(__file__).parents[2] / "rnnzoo" / "data" / "catalog.json"
 
 

@@ -62,24 +62,24 @@ def check_fraction(fraction: float | None) -> None:
 
 
 class Overlap:
-    """Counts the examples of test whose text also stands in train; holds no more than a hash of each text of test."""
+    """Counts the examples of a split whose text also stands in train; holds no more than a hash of each text."""
 
-    def __init__(self, test: Iterable[str]):
-        self.test, self.found = Counter(map(hash, test)), set()
+    def __init__(self, texts: Iterable[str], split: str = "test"):
+        self.texts, self.split, self.found = Counter(map(hash, texts)), split, set()
 
     def see(self, train: str) -> None:
         """A text of train."""
-        if (seen := hash(train)) in self.test:
+        if (seen := hash(train)) in self.texts:
             self.found.add(seen)
 
     def remarks(self) -> list[str]:
         """The count, if there is any."""
-        count = sum(self.test[seen] for seen in self.found)
+        count = sum(self.texts[seen] for seen in self.found)
         if not count:
             return []
         return [
-            f"Warning: {count} of {self.test.total()} texts of test also stand in train, so that the score on test is "
-            "partly one of memory."
+            f"Warning: {count} of {self.texts.total()} texts of {self.split} also stand in train, so that the score "
+            f"on {self.split} is partly one of memory."
         ]
 
 

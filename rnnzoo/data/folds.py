@@ -38,7 +38,7 @@ def fold_rows(labels: list, k: int, n: int) -> list[int]:
 def drawn_rows(labels: list, count: int, seed: int) -> list[int]:
     """The numbers of so many rows, ascending, drawn by `seed`: the same share of every class, give or take one row.
 
-    A smaller draw is part of a larger one, as far as no class has fewer rows in that.
+    A smaller draw is part of a larger one, unless rounding gives a class one row fewer in the larger one.
     """
     rows = _by_class(labels, seed)
     # By the largest remainder.

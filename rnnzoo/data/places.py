@@ -212,7 +212,7 @@ def texts_at(there: Place, name: str, layout: Layout, columns: Columns) -> Split
         )
     path = Path(name).expanduser()
     suffix = "" if path.is_dir() else path.suffix[1:].lower()
-    if path.exists() and suffix in TEXT_READERS:
+    if path.exists() and (path.is_dir() or path.suffix) and suffix in TEXT_READERS:
         opened = [partial(TEXT_READERS[suffix], path, partial(_find_text, columns), columns.encoding)]
         where = f"the {'file' if path.is_file() else 'folder'} {path.resolve().name}"
     else:

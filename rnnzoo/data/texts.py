@@ -105,10 +105,13 @@ def load(
         source, remarks = source + division.IN_SOURCE, [*remarks, divided]
     else:
         splits = with_validation(splits, validation_fraction, seed=seed, stratify_by="label")
-    overlap = Overlap(splits["test"]["text"][:])
-    for text in splits["train"]["text"][:]:
-        overlap.see(text)
-    splits, remarks, others = DatasetDict(splits), remarks + overlap.remarks(), None
+    # Of a split that was drawn, nobody expects its films, or its authors, to be others than those of train.
+    for split in ("validation", "test") if chosen else ("test",):
+        overlap = Overlap(splits[split]["text"][:], split)
+        for text in splits["train"]["text"][:]:
+            overlap.see(text)
+        remarks = remarks + overlap.remarks()
+    splits, others = DatasetDict(splits), None
     if unlabelled is not None:
         others, of_others = without_labels(there, unlabelled, _LAYOUT, columns, splits)
         remarks = remarks + of_others

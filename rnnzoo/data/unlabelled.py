@@ -1,4 +1,4 @@
-"""Texts without labels to learn from besides train: none that is measured on, or stands in train, or twice."""
+"""Texts without labels to learn from: each once, without those that stand in train, validation or test."""
 
 from collections import Counter
 

@@ -18,12 +18,14 @@ from datasets import concatenate_datasets
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from rnnzoo.data.catalog import KNOWN
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks.classify import Classify, ClassifyOptions
 from rnnzoo.training import run
 from rnnzoo.training.answers import answers
 from rnnzoo.training.options import option
 from rnnzoo.training.teachers import Loader, Teacher, combine, spread
+from rnnzoo.training.unlabelled import OBJECTIVES
 
 
 # The options that decide which rows of a data set are trained on.
@@ -150,6 +152,11 @@ class Distil(Classify):
             logits[unseen] = answers(folder, model, [flat[i] for i in unseen])[:, columns]
         parts = dict(zip(texts, logits.split(list(map(len, texts.values()))), strict=True))
         counts = {part: int(answered(rows).sum()) for part, rows in parts.items()}
+        if measured := sum(text in seen for text in texts["validation"]):
+            self.found["remarks"].append(
+                f"Warning: teacher {teacher.name} learned the labels of {measured:,} validation texts, and may pass "
+                "them on through its answers to others: validation will flatter the student."
+            )
         said = ", ".join(f"{count:,} of {len(texts[part]):,} {part} texts" for part, count in counts.items())
         self.found["remarks"].append(f"Teacher {teacher.name} has not seen, and answers, {said}.")
         self.found["teachers"].append(
@@ -182,14 +189,16 @@ class Distil(Classify):
     def trained_on(self, results: dict[str, Any], name: str, options: Options) -> set[str]:
         """The texts that a run was trained on; notes for the teacher of this name where they are not known."""
         note = self.found["remarks"].append
-        if results["dataset"]["name"] != self.corpus.name:
-            note(f"Teacher {name} was trained on {results['dataset']['name']}, which has other texts.")
+        if _known_name(results["dataset"]["name"]) != _known_name(self.corpus.name):
+            note(f"Teacher {name} was trained on {results['dataset']['name']}, which is taken to have other texts.")
             return set()
         config, known = results["config"], {field.name: field.default for field in fields(options)}
         # What an option was before there was one is its default.
         own = {key: config.get(key, known[key]) for key in ROWS}
+        # Loaded for its rows alone: nothing of it learns from unlabelled texts.
+        own |= {f"{name}_weight": 0.0 for name in OBJECTIVES} | {"unlabelled": None, "unlabelled_batch_size": None}
         with PartialState().main_process_first():
-            train = run.load(type(self), replace(options, unlabelled=None, **own)).splits["train"]["text"][:]
+            train = run.load(type(self), replace(options, **own)).splits["train"]["text"][:]
         if config.get("streaming") or len(train) != results["dataset"]["splits"]["train"]:
             note(
                 f"Which rows teacher {name} was trained on cannot be told from its options: it is taken to have seen "
@@ -269,6 +278,11 @@ class Distil(Classify):
             for teacher in self.found["teachers"]
         ]
         return {"distillation": self.found | {"teachers": teachers}}
+
+
+def _known_name(dataset: str) -> str:
+    """The name under which the catalog has a data set, if it does, whether that or its id on the Hub is given."""
+    return next((name for name, known in KNOWN.items() if dataset == known.hub), dataset)
 
 
 def answered(logits: Tensor) -> Tensor:

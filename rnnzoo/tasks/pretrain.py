@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from torch import Tensor
@@ -31,6 +32,13 @@ from rnnzoo.training.word_vectors import read_vectors, start_vectors
 from rnnzoo.training.words_to_come import WordsToCome
 
 
+# Options of other tasks; a loss that fp16 would round to zero is computed before it could be scaled up.
+UNSUPPORTED = (
+    *("streaming", "model_name_or_path", "max_length", "adversarial_epsilon", "metric_for_best_model", "fold"),
+    *("half_precision", "validation_only", "report_to", "push_to_hub", "hub_model_id"),
+)
+
+
 @dataclass
 class PretrainOptions(TextOptions):
     """Options of pretraining."""
@@ -46,11 +54,14 @@ class PretrainOptions(TextOptions):
         for name in ("words_ahead", "chunk_length"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        if self.mixed_precision == "fp16":
+            raise RecipeError(
+                "mixed_precision is fp16, which would round small gradients of this loss to zero: use bf16."
+            )
         if not 0 <= self.subsample <= 1:
             raise RecipeError(f"subsample is {self.subsample}: it must lie between 0 and 1.")
-        unsupported = ("streaming", "model_name_or_path", "adversarial_epsilon", "half_precision", "push_to_hub")
-        for name in unsupported:
-            if getattr(self, name):
+        for name in UNSUPPORTED:
+            if getattr(self, name) not in (None, False, 0, {}, "none"):
                 raise RecipeError(
                     f"{name} is {getattr(self, name)!r}, but pretraining has no use for it: leave it out."
                 )
@@ -122,9 +133,9 @@ def run(argv: list[str] | None = None) -> dict[str, Any]:
     parts = {"train": texts, "validation": corpus.splits["validation"]["text"]}
     task.rows = {name: Dataset.from_dict(task.encode({"text": part[:]})) for name, part in parts.items()}
     task.seconds_before = start_vectors(model, tokenizer, task.rows, vectors, options)
-    tokens = torch.tensor([i for row in task.rows["train"]["input_ids"] for i in row])
-    accelerator.print(f"{len(tokens):,} tokens in {len(task.rows['train']):,} chunks.")
-    counts = tokens.bincount(minlength=model.config.vocab_size).float()
+    ids = torch.from_numpy(pc.list_flatten(task.rows["train"].data["input_ids"]).to_numpy().copy())
+    accelerator.print(f"{len(ids):,} tokens in {len(task.rows['train']):,} chunks.")
+    counts = ids.bincount(minlength=model.config.vocab_size).float()
     objective = WordsToCome(model, counts, options.words_ahead, options.subsample, tokenizer.all_special_ids)
     ran_with = {"versions": versions(), "git_commit": git_commit()}  # now: files may change while it trains
     progress = train(accelerator, objective, task, options)
@@ -133,7 +144,7 @@ def run(argv: list[str] | None = None) -> dict[str, Any]:
         "model": Path(options.output_dir).resolve().name,
         "model_type": model.config.model_type,
         "model_config": model.config.to_diff_dict(),
-        "dataset": corpus.described({name: len(corpus.splits[name]) for name in parts}) | {"tokens": len(tokens)},
+        "dataset": corpus.described({name: len(corpus.splits[name]) for name in parts}) | {"tokens": len(ids)},
         "num_parameters": sum(p.numel() for p in model.parameters()),
         "seed": options.seed,
         "metrics": {"validation": progress.best["validation"]},
@@ -166,7 +177,8 @@ def write(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBa
         model.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         draw_curves(results, unfinished / "history.png")
-        (folder / "results.json").unlink(missing_ok=True)  # of an older run
+        for name in ("results.json", "README.md", "predictions.csv", "confusion.png"):  # of an older run
+            (folder / name).unlink(missing_ok=True)
         for path in unfinished.iterdir():
             path.replace(folder / path.name)
         text = json.dumps(results, indent=2, allow_nan=False) + "\n"

@@ -42,7 +42,9 @@ class Adversary:
             raise RecipeError(ONCE)
         self._clean = x.detach()
         if self._seeds is not None:
-            words = inputs[0] != embeddings.padding_idx  # here, as a model may move padding before it looks words up
+            # Here, as a model may move padding before it looks words up; None: no id is padding.
+            padding = -1 if embeddings.padding_idx is None else embeddings.padding_idx
+            words = inputs[0] != padding
             x = self._clean + towards(random_directions(words, x, self._seeds), self._clean, self.epsilon)
         self.vectors = x if x.requires_grad else x.detach().requires_grad_()  # frozen ones have no gradient
         self.vectors.retain_grad()

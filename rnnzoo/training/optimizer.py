@@ -51,7 +51,8 @@ def adamw(
 ) -> tuple[torch.optim.AdamW, LRScheduler]:
     """AdamW (Loshchilov & Hutter 2019) with a warm-up and the schedule that the options name.
 
-    `fused`: in one pass over the parameters, which on a CPU takes a sixth of the time of an embedding of 30,000 words.
+    `fused`: in one pass over the parameters, which for an embedding of 30,000 words takes a sixth of the time on a
+    CPU.
 
     The scheduler is not for `accelerator.prepare`: accelerate would step it once per process, while a step here is
     one of the whole run.

@@ -145,7 +145,10 @@ class Progress:
             if name != "step" and tensor.shape != parameter.shape:
                 raise ValueError(f"{place} of the optimizer is {list(tensor.shape)}, not {list(parameter.shape)}")
             state.setdefault(int(number), {})[name] = tensor if name == "step" else _shard(tensor, parameter)
-        self.optimizer.load_state_dict({"state": state, "param_groups": numbers["optimizer"]})
+        # Whether its steps are fused is a matter of the device, which may be another one now.
+        groups = zip(numbers["optimizer"], self.optimizer.param_groups, strict=True)
+        groups = [saved | {"fused": own["fused"]} for saved, own in groups]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.scheduler.load_state_dict(numbers["scheduler"])
         if self.scaler:
             self.scaler.load_state_dict(numbers["scaler"])

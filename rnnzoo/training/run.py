@@ -154,7 +154,7 @@ def started_from(options: Options) -> dict[str, Any]:
     if not options.model_name_or_path or not file.is_file():
         return {}
     before = json.loads(file.read_text(encoding="utf-8"))
-    kept = ("task", "model", "dataset", "metrics", "train_seconds", "device", "git_commit", "config")
+    kept = ("task", "model", "dataset", "metrics", "train_seconds", "device", "git_commit", "config", "started_from")
     return {"started_from": {name: before[name] for name in kept if name in before}}
 
 

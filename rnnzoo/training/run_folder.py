@@ -91,7 +91,7 @@ def check_free(folder: Path) -> None:
     Raises:
         RecipeError: there is one.
     """
-    if (folder / "config.json").exists():
+    if (folder / "model.safetensors").exists():
         raise RecipeError(
             f"output_dir {folder} has a saved model, and validation_only would put the results of another run beside "
             "it: choose another --output_dir."

@@ -173,7 +173,7 @@ class Unlabelled:
     ) -> Tensor:
         """Two passes, one to find the perturbation and one to answer as without it; the divergence, summed."""
         device, seed = self.accelerator.device, self.options.seed * 1_000_003 + self.progress.step
-        self.adversary.watch([seed * 100_003 + place for place in places])
+        self.adversary.watch([(seed * 100_003 + place) % 2**63 for place in places])
         _set_random_state(draws, device)
         with self._averaging(False):
             divergence = kl_divergence(logits, self.model(**inputs).logits)

@@ -50,7 +50,7 @@ class WordsToCome(nn.Module):
         self.backbone, self.config, self.words_ahead = backbone, config, words_ahead
         width = config.hidden_size if config.num_hidden_layers else config.input_size
         self.output = nn.Parameter(torch.empty(config.vocab_size, width).normal_(std=0.02))
-        frequency = counts / counts.sum()
+        frequency = counts.clamp(min=1) / counts.clamp(min=1).sum()  # validation may have words that train lacks
         weight = torch.ones_like(frequency)
         if subsample:
             weight = (subsample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1)
@@ -110,7 +110,7 @@ class CandidateLoss(torch.autograd.Function):
         total, of_states, of_output = frequency.new_zeros(()), torch.empty_like(states), torch.zeros_like(output)
         for group in zip(*(part.split(GROUP) for part in (states, of_states, targets, weights)), strict=True):
             candidates, places = group[2].unique(return_inverse=True)
-            absent = (1 - frequency[candidates]).log() * len(places)
+            absent = torch.log1p(-frequency[candidates]) * len(places)
             correction = (-absent.expm1()).clamp(min=1e-9).log()
             matrix, of_matrix = output[candidates].to(states.dtype), output.new_zeros(len(candidates), output.shape[1])
             blocks = (part.split(BLOCK) for part in (group[0], group[1], places, group[3]))

@@ -79,7 +79,7 @@ def part(name, accuracy, seed=0, **changes):
         dataset=dataset | {"validation": "films"},
         metrics={"validation": {"accuracy": accuracy}},
         train_seconds=90.0,
-        config=config(seed=seed, output_dir=f"runs/{name}-{seed}", **changes),
+        config=config(seed=seed, output_dir=f"runs/{name}-{seed}", validation_only=True, **changes),
     )
 
 

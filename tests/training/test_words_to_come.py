@@ -14,7 +14,8 @@ from rnnzoo.training.words_to_come import BLOCK, GROUP, CandidateLoss, WordsToCo
 
 
 V, PADDING, UNKNOWN = 12, 0, 2
-COUNTS = torch.tensor([0.0, 5, 40, 100, 30, 20, 10, 5, 4, 3, 2, 1], dtype=torch.float64)
+COUNTS = torch.tensor([0, 5, 40, 100, 30, 20, 10, 5, 4, 0, 2, 1], dtype=torch.float64)  # 9 only in validation
+FREQUENCY = COUNTS.clamp(min=1) / COUNTS.clamp(min=1).sum()
 TEXTS = [[3, 4, 2, 5, 3, 9, 3], [6, 3, 11], [7]]
 
 
@@ -33,7 +34,7 @@ def batch(texts, width):
 
 def expected(model, texts, K, subsample, directions):
     """The mean of its docstring, as plain loops."""
-    frequency, tokens, terms, predicted = COUNTS / COUNTS.sum(), sum(map(len, texts)), [], set()
+    tokens, terms, predicted = sum(map(len, texts)), [], set()
     for row in texts:
         states = model.backbone(*batch([row], len(row))).last_hidden_state[0]
         for number, sign in enumerate(directions):
@@ -45,10 +46,10 @@ def expected(model, texts, K, subsample, directions):
                         predicted.add(row[t])  # in place of a word that is not there
                     else:
                         predicted.add(w)
-                        terms.append((h, w, min(1, math.sqrt(subsample / frequency[w])) if subsample else 1))
+                        terms.append((h, w, min(1, math.sqrt(subsample / FREQUENCY[w])) if subsample else 1))
     words = sorted(predicted)
     draws = tokens * len(directions)
-    q = torch.tensor([math.log(1 - (1 - frequency[w].item()) ** draws) for w in words], dtype=torch.float64)
+    q = torch.tensor([math.log(1 - (1 - FREQUENCY[w].item()) ** draws) for w in words], dtype=torch.float64)
     total = 0.0
     for h, w, a in terms:
         total -= a * (model.output[words] @ h - q).log_softmax(0)[words.index(w)]
@@ -77,12 +78,11 @@ def test_groups_and_blocks_of_tokens_add_up():
     N, H, K = GROUP + BLOCK + 7, 4, 3
     torch.manual_seed(0)
     states, output = (torch.randn(n, H, dtype=torch.float64, requires_grad=True) for n in (N, V))
-    frequency = COUNTS / COUNTS.sum()
     targets, weights = torch.randint(1, V, (N, K)), torch.rand(N, K).double()
-    found = torch.autograd.grad(2 * CandidateLoss.apply(states, output, frequency, targets, weights), (states, output))
+    found = torch.autograd.grad(2 * CandidateLoss.apply(states, output, FREQUENCY, targets, weights), (states, output))
     loss = 0.0
     for h, t, a in zip(states.split(GROUP), targets.split(GROUP), weights.split(GROUP), strict=True):
-        q = (1 - (1 - frequency[1:]) ** len(h)).log()  # every word but the padding is among them
+        q = (1 - (1 - FREQUENCY[1:]) ** len(h)).log()  # every word but the padding is among them
         loss -= (a * (h @ output[1:].T - q).log_softmax(1).gather(1, t - 1)).sum()
     torch.testing.assert_close(found, torch.autograd.grad(2 * loss, (states, output)))
 
