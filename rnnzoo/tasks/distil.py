@@ -189,7 +189,7 @@ class Distil(Classify):
     def trained_on(self, results: dict[str, Any], name: str, options: Options) -> set[str]:
         """The texts that a run was trained on; notes for the teacher of this name where they are not known."""
         note = self.found["remarks"].append
-        if _known_name(results["dataset"]["name"]) != _known_name(self.corpus.name):
+        if known_name(results["dataset"]["name"]) != known_name(self.corpus.name):
             note(f"Teacher {name} was trained on {results['dataset']['name']}, which is taken to have other texts.")
             return set()
         config, known = results["config"], {field.name: field.default for field in fields(options)}
@@ -280,7 +280,7 @@ class Distil(Classify):
         return {"distillation": self.found | {"teachers": teachers}}
 
 
-def _known_name(dataset: str) -> str:
+def known_name(dataset: str) -> str:
     """The name under which the catalog has a data set, if it does, whether that or its id on the Hub is given."""
     return next((name for name, known in KNOWN.items() if dataset == known.hub), dataset)
 

@@ -4,7 +4,6 @@ accelerate launch -m recipes.pretrain --config recipes/configs/pretrain/lstm.yam
 accelerate launch -m recipes.imdb --config recipes/configs/imdb/lstm-large.yaml --model_name_or_path runs/pretrained
 """
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -23,9 +22,9 @@ from rnnzoo.tasks.text import TextOptions, TextTask
 from rnnzoo.training import build, resume
 from rnnzoo.training.launch import start
 from rnnzoo.training.loop import train
-from rnnzoo.training.options import incidental, option
-from rnnzoo.training.provenance import device_name, git_commit, versions
-from rnnzoo.training.run import load, parse, words_from
+from rnnzoo.training.options import option
+from rnnzoo.training.provenance import git_commit, versions
+from rnnzoo.training.run import load, parse, trained, words_from
 from rnnzoo.training.run_folder import draw_curves
 from rnnzoo.training.task import Description
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
@@ -139,26 +138,12 @@ def run(argv: list[str] | None = None) -> dict[str, Any]:
     objective = WordsToCome(model, counts, options.words_ahead, options.subsample, tokenizer.all_special_ids)
     ran_with = {"versions": versions(), "git_commit": git_commit()}  # now: files may change while it trains
     progress = train(accelerator, objective, task, options)
+    sizes = {name: len(corpus.splits[name]) for name in parts}
     results = {
-        **task.record(),
-        "model": Path(options.output_dir).resolve().name,
-        "model_type": model.config.model_type,
-        "model_config": model.config.to_diff_dict(),
-        "dataset": corpus.described({name: len(corpus.splits[name]) for name in parts}) | {"tokens": len(ids)},
-        "num_parameters": sum(p.numel() for p in model.parameters()),
-        "seed": options.seed,
+        **trained(accelerator, model, task, options, progress),
+        "dataset": corpus.described(sizes) | {"tokens": len(ids)},
         "metrics": {"validation": progress.best["validation"]},
-        "selected_by": "loss",
-        "best_epoch": progress.best_epoch,
-        "history": progress.history,
-        "train_seconds": round(progress.seconds, 1),
-        "world_size": accelerator.num_processes,
-        "mixed_precision": accelerator.mixed_precision,
-        "device": device_name(accelerator.device),
-        "num_threads": torch.get_num_threads(),
         **ran_with,
-        "config": dataclasses.asdict(options),
-        "incidental_options": incidental(options),
     }
     if accelerator.is_main_process:
         write(Path(options.output_dir), model, tokenizer, results)

@@ -53,9 +53,21 @@ def card(results: dict[str, Any], *, spread: str = "", comparison: str = "") -> 
             spread=spread or "One seed was run: the spread over seeds is not known.",
             data=training_data(results, known.about if known else ""),
             comparison=comparison,
-            vectors=VECTORS.get(config["word_vectors"], ""),
+            vectors=seen_before(results),
         )
     )
+
+
+def seen_before(results: dict[str, Any]) -> str:
+    """What a model has learned from before its examples, as the end of a sentence."""
+    vectors, before = VECTORS.get(results["config"]["word_vectors"], ""), results.get("started_from")
+    if results["config"]["word_vectors"] == "word2vec" and results["dataset"].get("unlabelled"):
+        vectors += " and the unlabelled ones"
+    if before:
+        texts = f"{before['dataset']['splits']['train'] + before['dataset'].get('unlabelled', 0):,}"
+        vectors += f"; it started from {before['model']}, trained by `{before['task']}` on {texts} texts"
+        vectors += f" of {before['dataset']['name']}"
+    return vectors
 
 
 def metadata(results: dict[str, Any]) -> ModelCardData:

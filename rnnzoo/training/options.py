@@ -85,7 +85,7 @@ class Options:
     word_vectors: str | None = option(
         None,
         "initial word embeddings: a GloVe, word2vec or fastText file, a name, or word2vec (trained on the "
-        "training texts)",
+        "training texts, and unlabelled ones)",
         group="Model",
     )
     freeze_word_vectors: bool = option(False, "do not train the word embeddings", group="Model")

@@ -23,6 +23,7 @@ from rnnzoo.training.launch import start
 from rnnzoo.training.loop import brief, selects, train
 from rnnzoo.training.options import Options, incidental
 from rnnzoo.training.provenance import device_name, git_commit, versions
+from rnnzoo.training.resume import Progress
 from rnnzoo.training.run_folder import check_free, in_fp16, write, write_results
 from rnnzoo.training.task import Task
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
@@ -158,6 +159,30 @@ def started_from(options: Options) -> dict[str, Any]:
     return {"started_from": {name: before[name] for name in kept if name in before}}
 
 
+def trained(
+    accelerator: Accelerator, model: PreTrainedModel, task: Task, options: Options, progress: Progress
+) -> dict[str, Any]:
+    """What results.json says of a model and its training."""
+    return {
+        **task.record(task.description),
+        "model": Path(options.output_dir).resolve().name,
+        "model_type": model.config.model_type,
+        "model_config": model.config.to_diff_dict(),
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "seed": options.seed,
+        "selected_by": selects(task, options),
+        "best_epoch": progress.best_epoch,
+        "history": progress.history,
+        "train_seconds": round(progress.seconds, 1),
+        "world_size": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "device": device_name(accelerator.device),
+        "num_threads": torch.get_num_threads(),
+        "config": dataclasses.asdict(options),
+        "incidental_options": incidental(options),
+    }
+
+
 def fit(
     accelerator: Accelerator,
     model: PreTrainedModel,
@@ -191,27 +216,12 @@ def fit(
         baselines = task.baselines()
         correct = task.correct(predictions, task.references(task.corpus.splits["test"]))
     results = {
-        **task.record(task.description),
-        "model": Path(options.output_dir).resolve().name,
-        "model_type": model.config.model_type,
-        "model_config": model.config.to_diff_dict(),
+        **trained(accelerator, model, task, options, progress),
         **known,
-        "num_parameters": sum(p.numel() for p in model.parameters()),
-        "seed": options.seed,
         "metrics": metrics,
         "test_correct": None if correct is None else packed(correct),
         "baselines": baselines,
-        "selected_by": selects(task, options),
-        "best_epoch": progress.best_epoch,
-        "history": progress.history,
-        "train_seconds": round(progress.seconds, 1),
-        "world_size": accelerator.num_processes,
-        "mixed_precision": accelerator.mixed_precision,
-        "device": device_name(accelerator.device),
-        "num_threads": torch.get_num_threads(),
         **ran_with,
-        "config": dataclasses.asdict(options),
-        "incidental_options": incidental(options),
     }
     results |= task.more_results(results)
     if accelerator.is_main_process:

@@ -14,7 +14,7 @@ from rnnzoo.embeddings import WordVectors, load_word_vectors
 from rnnzoo.training.options import WORD2VEC, Options
 
 
-# Words that word2vec reads, in five passes or fewer: a quarter of an hour on one core. It learns little from more.
+# Words that word2vec reads, in up to five passes and at least one.
 MOST_READ = 30_000_000
 
 

@@ -22,7 +22,7 @@ from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.folds import drawn_rows, fold_rows
 from rnnzoo.data.synthetic.reviews import make_reviews
-from rnnzoo.tasks.distil import grouped
+from rnnzoo.tasks.distil import grouped, known_name
 from rnnzoo.training import answers
 from rnnzoo.training.card import card
 from rnnzoo.training.run import parse
@@ -213,6 +213,19 @@ def test_a_teacher_that_was_not_saved_by_a_recipe_is_named(written):
     remarks = written[1]["distillation"]["remarks"]
     assert "Teacher hub has no results.json: it is taken not to have seen the texts." in remarks
     assert any(line.startswith("Training rows: 97 with labels, of which 0 without an answer") for line in remarks)
+
+
+def test_unlabelled_texts_teach_by_objectives_too(data, teachers, tmp_path):
+    options = {"unlabelled": unlabelled(data)[0], "entropy_weight": 0.1, "unlabelled_batch_size": 16}
+    teacher = str(teachers / "fold-0")  # what it has seen is loaded again, without these options
+    results = recipes.run(Watched, tmp_path, data, **NEW, **BRIEF, teachers=[teacher], max_train_steps=1, **options)
+    assert results["history"][0]["entropy_loss"] > 0
+    assert 0 < results["distillation"]["rows"]["label_alone"] < 97
+
+
+def test_a_teacher_of_the_copy_on_the_hub_has_seen_the_same_texts():
+    assert known_name("stanfordnlp/imdb") == known_name("imdb") == "imdb"
+    assert known_name("you/reviews") == "you/reviews"
 
 
 def test_folds_together_are_one_teacher(data, teachers, tmp_path):

@@ -58,6 +58,8 @@ def test_a_classifier_starts_from_it(backbone, reviews, tmp_path):
     before = json.loads((folder / "results.json").read_text())
     assert results["started_from"]["train_seconds"] == before["train_seconds"]
     assert results["started_from"]["config"] == before["config"]
+    said = "it started from backbone, trained by `pretrain` on 97 texts of reviews."
+    assert said in (tmp_path / "README.md").read_text(encoding="utf-8")
     ours, theirs = (load_file(path / "model.safetensors") for path in (tmp_path, folder))
     for name, weight in theirs.items():
         assert torch.equal(ours[f"backbone.{name}"], weight)
@@ -87,6 +89,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights(backbone, reviews, tmp_p
         ({"words_ahead": 0}, "words_ahead is 0: it must be at least 1"),
         ({"subsample": 2.0}, "subsample is 2.0: it must lie between 0 and 1"),
         ({"adversarial_epsilon": 0.1}, "adversarial_epsilon is 0.1, but pretraining has no use for it"),
+        ({"metric_for_best_model": "accuracy"}, "metric_for_best_model is 'accuracy', but pretraining has no use"),
+        ({"mixed_precision": "fp16"}, "mixed_precision is fp16, which would round small gradients"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(changes, error, reviews, tmp_path):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import launch, resume
+from rnnzoo.training.resume import Progress
 from tests.support.checkpoints import NOT_READ, READ, Code, seal_again, steps, torch_saved, truncate
 from tests.support.small_task import STEPS_PER_EPOCH, SmallTask, Stopped, gap, stopped_and_resumed, trained
 
@@ -34,6 +35,20 @@ def test_a_resumed_run_ends_as_if_never_interrupted(tmp_path, uninterrupted, sto
     # It resumed from the checkpoint, and did not start over.
     assert run.micro_batches == uninterrupted.micro_batches[-len(run.micro_batches) :]
     assert len(run.micro_batches) <= 21 - 3 * (stop_at // 3)
+
+
+def test_whether_steps_are_fused_is_for_the_device_that_resumes():
+    def progress(fused):
+        optimizer = torch.optim.AdamW(model.parameters(), fused=fused)
+        return Progress({}, model, torch.optim.lr_scheduler.ConstantLR(optimizer))
+
+    model = torch.nn.Linear(2, 2)
+    before, after = progress(True), progress(None)
+    model(torch.ones(1, 2)).sum().backward()
+    before.optimizer.step()
+    after.load(before.tensors(kept=True), before.numbers())
+    assert before.optimizer.param_groups[0]["fused"] and not after.optimizer.param_groups[0]["fused"]
+    assert after.optimizer.state_dict()["state"][0]["step"] == 1
 
 
 def test_a_resumed_run_remembers_its_best_epoch(tmp_path):
