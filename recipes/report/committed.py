@@ -13,7 +13,7 @@ RESULTS, CONFIGS = ROOT / "recipes" / "results", ROOT / "recipes" / "configs"
 PARTS = "parts"
 
 # Models that have no YAML file, but a script of their own, by data set.
-BASELINES = {"imdb": ["tfidf"]}
+BASELINES = {"imdb": ["tfidf", "nb-tfidf", "tfidf-films", "nb-tfidf-films"]}
 
 
 def committed() -> dict[str, list[dict]]:

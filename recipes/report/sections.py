@@ -11,6 +11,7 @@ from recipes.report.parts import parts
 from recipes.report.pictures import PICTURES
 from recipes.report.recurrence import recurrence
 from recipes.report.runs import (
+    BAG,
     RECURRENT,
     Model,
     best_by_kind,
@@ -178,9 +179,11 @@ def comparison(found: list[Model], prefix: str) -> str:
 
 
 def headline(results: list[dict]) -> str:
-    """One sentence for the README: the best recurrent network, and the best of the other kinds."""
-    best = best_by_kind(models(complete(results)))
-    ours = best.pop(RECURRENT)
+    """For the README: the best recurrent network, the best of the other kinds, and whether a bag of words wins."""
+    found = models(complete(results))
+    best = best_by_kind(found)
+    ours, bag = best.pop(RECURRENT), best.get(BAG)
+    lost = bag and all(mean(bag.scores) > mean(model.scores) for model in found if model.kind == RECURRENT)
 
     def cost(model: Model) -> str:
         latency, score = model.latency("milliseconds"), mean(model.scores)
@@ -193,7 +196,8 @@ def headline(results: list[dict]) -> str:
         timed and f"Latency is that of `pipeline()` on raw text, {timed['num_threads']} threads on {timed['device']}"
     )
     sizes = f"{where}; sizes are in fp32." if where else "Sizes are in fp32."
-    return f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}. {sizes}\n"
+    verdict = f" No recurrent network here is yet better than {bag.name}." if lost else ""
+    return f"Test {ours.task.metric} on {ours.runs[0]['dataset']['name']}: {said}.{verdict} {sizes}\n"
 
 
 def summary(groups: dict[str, list[dict]]) -> str:

@@ -20,6 +20,8 @@ from tests.support.results import SPLITS
 
 FILES = sorted(path for path in RESULTS.glob("*/*.json") if path.parent.name != PARTS)
 NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
+# On the machine of the others.
+NOT_TIMED = ("nb-tfidf-0", "nb-tfidf-films-0", "tfidf-films-0")
 COMMITTED = committed()
 ENTITIES = {
     "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
@@ -71,7 +73,7 @@ def test_a_result_is_a_complete_run_on_the_complete_data_set():
         assert not result["config"]["output_dir"].startswith("/")
         if result.get("test_correct"):
             assert correct(result).mean() == pytest.approx(result["metrics"]["test"]["accuracy"], abs=1e-9), path
-        if result["seed"] == 0 and not number:  # one of the seeds stands for all
+        if result["seed"] == 0 and not number and result["model"] not in NOT_TIMED:  # one of the seeds stands for all
             assert result["latency"]["milliseconds"] > 0 and len(result["latency"]["git_commit"]) == 40
             assert result["latency"][f"{result['description']['rate']}_per_second"] > 0
         if task == "ner":

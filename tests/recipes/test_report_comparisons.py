@@ -162,6 +162,11 @@ def test_all_that_is_said_first_is_said_of_that_split_and_the_others_are_marked(
     assert "best on validation, new (0.8800" in verdict(found) and "old" not in verdict(found)
     first = headline([*RANDOM, NEW, NB])
     assert first.startswith("Test accuracy on imdb: 0.8800") and "minilm" in first and "tfidf" not in first
+    assert "No recurrent network here is yet better than nb" not in first
+    better = films(model="nb-0", model_type="tfidf", metrics=scored(0.93, 0.86))
+    assert "(minilm, the best transformers model). No recurrent network here is yet better than nb. Sizes" in headline(
+        [*RANDOM, NEW, better]
+    )
     rows = summary({"imdb": [*RANDOM, NEW, NB]}).splitlines()[2:]
     assert [row.split(" | ")[1] for row in rows] == ["minilm", "new", "nb"]
     shown = table(found)
