@@ -52,6 +52,8 @@ class RecurrentConfig(PreTrainedConfig):
         character_embedding_size: features of a character's vector.
         character_vocab_size: rows of the character embedding, including padding (0) and unknown characters (1).
         window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
+        wide_size: a sequence classifier adds the logits of a linear model on words and pairs of neighbouring words,
+            hashed into this many buckets (Wide & Deep, Cheng et al. 2016); 0: it has none.
         tie_word_embeddings: a language model's output layer shares the embedding's weights.
 
     Raises:
@@ -73,6 +75,7 @@ class RecurrentConfig(PreTrainedConfig):
     classifier_dropout: float | int = 0.0
     pooling: Literal["last", "mean", "max", "concat", "attention"] = "last"
     window: int | None = None
+    wide_size: int = 0
     use_crf: bool = False
     character_size: int = 0
     character_embedding_size: int = 30
@@ -144,10 +147,13 @@ class RecurrentConfig(PreTrainedConfig):
         return self.embedding_size + self.character_size
 
     def validate_sizes(self):
-        """Sizes are at least 1, except that there may be no layers and no characters; and none is absurd."""
-        sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window")
+        """Sizes are at least 1, except that there may be no layers, characters, wide part; and none is absurd."""
+        sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size")
         for name in (*sizes, "character_size", "character_embedding_size", "character_vocab_size"):
-            value, smallest = getattr(self, name), int(name not in ("num_hidden_layers", "character_size"))
+            value, smallest = (
+                getattr(self, name),
+                int(name not in ("num_hidden_layers", "character_size", "wide_size")),
+            )
             largest = _MOST_LAYERS if name == "num_hidden_layers" else _MOST
             if value is not None and not smallest <= value <= largest:
                 raise ValueError(f"{name}={value!r} must be at least {smallest} and at most {largest}.")

@@ -30,6 +30,7 @@ from .recurrence_rnnzoo import (
     Rows,
     is_exporting,
 )
+from .wide_rnnzoo import Wide
 
 
 # Tokens of a row that are read at once in inference; longer rows are read in chunks of so many.
@@ -248,6 +249,11 @@ class Batch(NamedTuple):
         last = self._each(lambda x: rows.pack(x)[:, :window])
         return last._replace(rows=PackedRows(rows.lengths, last.words.shape[1]))
 
+    def packed(self) -> tuple[Tensor, Tensor | None]:
+        """The words with the padding of each row at its end, and [B, T] of bool, true where they are real, or None."""
+        padding = self.rows.padding
+        return self.rows.pack(self.words), None if padding is None else ~padding[..., 0]
+
     def split(self, size: int) -> Iterator["Batch"]:
         """Chunks of `size` tokens, the last one shorter."""
         for start in range(0, self.words.shape[1], size):
@@ -286,6 +292,7 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         | dense layers                  | Xavier uniform; zero biases                              |
         | convolution over characters   | Xavier uniform; zero biases                              |
         | scores of a CRF               | zero                                                     |
+        | wide part                     | zero; scale 1                                            |
         """
         if isinstance(module, RecurrentDirection):
             module.reset_parameters()
@@ -301,6 +308,9 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         elif isinstance(module, LinearChainCRF):
             for parameter in (module.transitions, module.start, module.end):
                 init.zeros_(parameter)
+        elif isinstance(module, Wide):
+            init.zeros_(module.weight)
+            init.ones_(module.scale)
         else:
             super()._init_weights(module)
 
@@ -572,6 +582,7 @@ _WHY_COMPLETE = {
     "bidirectional": "its backward direction starts at the end of the text",
     "window": "it reads the last words of the text only",
     "pooling": "it pools the outputs at all words of the text",
+    "wide_size": "its wide part reads all words of the text",
     "use_crf": "its tags are the best path through the complete text",
 }
 
@@ -594,11 +605,31 @@ def check_continues(config: RecurrentConfig, initial_state: RecurrentState | Non
             )
 
 
+def check_wide(config: RecurrentConfig, batch: Batch, wide_logits: Tensor | None):
+    """Refuses `wide_logits` that do not fit, and word vectors alone for a model whose wide part reads ids.
+
+    Raises:
+        ValueError: saying what is missing or does not fit.
+    """
+    if wide_logits is None:
+        if config.wide_size and batch.words.ndim != 2:
+            raise ValueError(
+                f"This model has a wide part (wide_size={config.wide_size}), which reads the ids of words: give "
+                "input_ids in place of inputs_embeds, or the logits of the wide part as wide_logits."
+            )
+        return
+    if not config.wide_size:
+        raise ValueError("wide_logits are for a model with a wide part, and this one has wide_size=0: leave them out.")
+    expected = (batch.words.shape[0], config.num_labels)
+    if wide_logits.shape != expected:
+        raise ValueError(f"wide_logits have shape {tuple(wide_logits.shape)}; expected {expected}: (rows, labels).")
+
+
 class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
-    """A label for each row (many-to-one): pooled states, dropout, one dense layer."""
+    """A label for each row (many-to-one): pooled states, dropout, one dense layer; with `wide_size` a wide part."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
-    reads = frozenset({"classifier_dropout", "pooling", "window"})
+    reads = frozenset({"classifier_dropout", "pooling", "window", "wide_size"})
 
     # Not every loss of transformers divides by the number of items that Trainer counts; without it Trainer is right.
     accepts_loss_kwargs = False
@@ -608,6 +639,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         self.backbone = self.backbone_class(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(self.backbone.pooler.output_size, config.num_labels)
+        self.wide = Wide(config.wide_size, config.num_labels) if config.wide_size else None
         self.post_init()
 
     @can_return_tuple
@@ -620,6 +652,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         output_hidden_states: bool | None = None,
         character_ids: torch.LongTensor | None = None,
         initial_state: RecurrentState | None = None,
+        wide_logits: torch.FloatTensor | None = None,
         **kwargs,
     ) -> RecurrentClassifierOutput:
         """Classifies rows of words; arguments as for the backbone.
@@ -629,17 +662,25 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         [B, C] floats (multi-label), [B] or [B, C] floats (regression). Where it is None, a model with one label is a
         regression, and otherwise the labels' dtype decides.
 
-        A model with one direction, no window and `pooling="last"` also takes a text in parts, each with the
-        `final_state` of the part before it as `initial_state`: its answer is that to all of the text so far.
+        `wide_logits` [B, C] stand in for those that the wide part would find, before its scale; in training they come
+        from a wide part that was not fitted on these rows.
+
+        A model with one direction, no window, no wide part and `pooling="last"` also takes a text in parts, each with
+        the `final_state` of the part before it as `initial_state`: its answer is that to all of the text so far.
 
         Raises:
-            ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text.
+            ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text; or
+                `wide_logits` that do not fit, or neither them nor `input_ids` for a model with a wide part.
         """
-        check_continues(self.config, initial_state, bidirectional=False, window=None, pooling="last")
+        needed = {"bidirectional": False, "window": None, "pooling": "last", "wide_size": 0}
+        check_continues(self.config, initial_state, **needed)
         inputs = input_ids, inputs_embeds, attention_mask, character_ids
         batch = Batch.checked(self.config, *inputs, window=self.config.window)
+        check_wide(self.config, batch, wide_logits)
         out = self.backbone.read(batch, None, initial_state, output_hidden_states)
         logits = self.classifier(self.dropout(out.pooler_output))
+        if self.wide is not None:
+            logits = logits + self.wide(*batch.packed(), wide_logits)
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config, **kwargs)

@@ -23,6 +23,7 @@ from recipes.imdb import TASK
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import DataError, RecipeError
 from rnnzoo.data.folds import check_parts, reduced
+from rnnzoo.training import wide
 from rnnzoo.training.command_line import parse
 from rnnzoo.training.evaluation import packed
 from rnnzoo.training.launch import check_writable
@@ -120,9 +121,7 @@ def vectorizer_of(short_words: bool, **changes: Any) -> TfidfVectorizer:
 
 
 def log_count_ratio(vectors: csr_matrix, labels: ArrayLike) -> np.ndarray:
-    """[V] r = log(p / |p|₁) - log(q / |q|₁), by which naive Bayes weighs terms (Wang & Manning 2012).
-
-    p and q are 1 + the numbers of texts with a term, of the two classes (https://aclanthology.org/P12-2018).
+    """[V] by which naive Bayes weighs terms (Wang & Manning 2012, https://aclanthology.org/P12-2018).
 
     Raises:
         DataError: there are not two classes.
@@ -133,9 +132,7 @@ def log_count_ratio(vectors: csr_matrix, labels: ArrayLike) -> np.ndarray:
             f"weighting is naive_bayes, which tells two classes apart, and the training split has {len(classes)}: "
             "leave it out, for TF-IDF."
         )
-    present = vectors > 0
-    q, p = (1 + np.asarray(present[np.asarray(labels) == label].sum(axis=0)).ravel() for label in classes)
-    return (np.log(p / p.sum()) - np.log(q / q.sum())).astype(np.float32)
+    return wide.log_count_ratio(vectors, np.asarray(labels) == classes[1]).astype(np.float32)
 
 
 def weighted(vectors: csr_matrix, ratio: np.ndarray | None) -> csr_matrix:

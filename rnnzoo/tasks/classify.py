@@ -1,5 +1,7 @@
 """A label for a text (many-to-one): text classification, by any model of the zoo or of transformers."""
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +15,11 @@ import torch
 from datasets import Dataset
 from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks.text import TextOptions, TextTask
-from rnnzoo.training import probes
+from rnnzoo.training import probes, wide
 from rnnzoo.training.options import option
 from rnnzoo.training.task import Description
 from rnnzoo.training.unlabelled import UnlabelledOptions
@@ -26,6 +29,11 @@ from rnnzoo.training.unlabelled import UnlabelledOptions
 class ClassifyOptions(TextOptions, UnlabelledOptions):
     """Options of a text classifier."""
 
+    wide_strength: float = option(
+        10.0,
+        "scikit-learn's C of the logistic regression that is the wide part (model.wide_size): larger fits closer",
+        group="Model",
+    )
     class_weights: str | None = option(
         None, "balanced: weigh the loss of each class by the inverse of its frequency in the training split"
     )
@@ -36,6 +44,10 @@ class ClassifyOptions(TextOptions, UnlabelledOptions):
             raise RecipeError(f"class_weights is {self.class_weights!r}: choose balanced, or leave it out.")
         if self.class_weights and self.streaming:
             raise RecipeError("class_weights and streaming: the classes of a stream are not counted. Leave out one.")
+        if not 0 < self.wide_strength < math.inf:
+            raise RecipeError(f"wide_strength is {self.wide_strength}: it must be above 0.")
+        if self.streaming and self.model.get("wide_size"):
+            raise RecipeError(wide.NO_STREAM)
 
 
 class Classify(TextTask):
@@ -75,6 +87,7 @@ class Classify(TextTask):
     config_fields: ClassVar = {"problem_type": "single_label_classification"}
     parity_options: ClassVar = {"top_k": None}
     weights: Tensor | None = None  # of the classes, in the loss
+    wide: dict[str, float] | None = None  # of the wide part, for results.json
 
     def predict(self, model, batch, columns):
         outputs = model(**batch)
@@ -85,6 +98,22 @@ class Classify(TextTask):
         if options.class_weights:
             counts = torch.tensor(self.references(self.corpus.splits["train"])).bincount(minlength=len(self.labels))
             self.weights = counts.sum() / (len(self.labels) * counts.clamp(min=1))
+
+    def fit(self, model: PreTrainedModel, options: ClassifyOptions) -> None:
+        """Fits the wide part, if the model has one; what it says of a row then trains with the row, see `collate`."""
+        if getattr(model, "wide", None) is None:
+            return
+        if options.streaming:  # a checkpoint may have a wide part too
+            raise RecipeError(wide.NO_STREAM)
+        started = time.perf_counter()
+        found = wide.start(model.wide, self.rows, len(self.labels), options.wide_strength)
+        seconds = time.perf_counter() - started
+        validation = self.metrics(found.softmax(-1).tolist(), self.references(self.corpus.splits["validation"]))
+        self.wide = {"validation": validation[self.description.metric], "seconds": round(seconds, 1)}
+
+    def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
+        batch = super().collate(columns)
+        return batch | {wide.LOGITS: torch.tensor(columns[wide.LOGITS])} if wide.LOGITS in columns else batch
 
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
         if self.weights is None:
@@ -130,6 +159,10 @@ class Classify(TextTask):
                 "probability": round(max(row), 6),
                 **probabilities,
             }
+
+    def more_results(self, results: dict[str, Any]) -> dict[str, Any]:
+        """What the wide part alone achieves on validation, and the seconds that fitting it took."""
+        return {} if self.wide is None else {"wide": self.wide}
 
     def confusion(self, predictions: list[list[float]], references: list[int]) -> np.ndarray:
         return confusion_matrix(references, list(map(_best, predictions)), labels=range(len(self.labels)))

@@ -277,7 +277,7 @@ class Distil(Classify):
             teacher | {"kept": ours / teacher["test"] if ours and teacher["test"] else None}
             for teacher in self.found["teachers"]
         ]
-        return {"distillation": self.found | {"teachers": teachers}}
+        return super().more_results(results) | {"distillation": self.found | {"teachers": teachers}}
 
 
 def known_name(dataset: str) -> str:

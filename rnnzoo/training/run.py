@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
         accelerator.print(warning)
     job.begin(options)
     job.seconds_before = start_vectors(model, tokenizer, job.rows, vectors, options)
+    started = time.perf_counter()
+    job.fit(model, options)
+    job.seconds_before += time.perf_counter() - started
     known = {"dataset": dataset, "notes": notes, **started_from(options)}
     return fit(accelerator, model, tokenizer, job, options, known)
 

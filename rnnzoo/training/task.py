@@ -184,6 +184,12 @@ class Task:
     def begin(self, options: Options) -> None:
         """Prepares what the training needs besides the examples, such as weights of the classes."""
 
+    def fit(self, model: PreTrainedModel, options: Options) -> None:
+        """Fits, after `begin`, what of the model is not learned in the loop; its seconds count as training.
+
+        A resumed run does so again: the same on every process, and every time.
+        """
+
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the model reads of a batch in training; `loss` gets all of it."""
         return batch

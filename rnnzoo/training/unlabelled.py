@@ -17,6 +17,7 @@ from rnnzoo.training.optimizer import check_batch
 from rnnzoo.training.options import Options, option
 from rnnzoo.training.resume import Progress, generators
 from rnnzoo.training.task import Task
+from rnnzoo.training.wide import LOGITS
 
 
 OBJECTIVES = ("virtual_adversarial", "entropy", "self_training")
@@ -205,7 +206,8 @@ class Unlabelled:
 def all_texts(task: Task) -> Dataset:
     """The unlabelled texts and those of train, without labels; a task may have put the former into train."""
     splits = [task.rows[split] for split in ("unlabelled", "train") if split in task.rows]
-    return concatenate_datasets([rows.select_columns(["input_ids", "length"]) for rows in splits])
+    columns = [name for name in ("input_ids", "length", LOGITS) if name in splits[0].column_names]
+    return concatenate_datasets([rows.select_columns(columns) for rows in splits])
 
 
 def cross_entropy(logits: Tensor, answers: Tensor) -> Tensor:

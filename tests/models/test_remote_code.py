@@ -137,7 +137,7 @@ def checkpoints(tmp_path_factory, tokenizer):
     mask = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 0], [0, 0, 0, 0, 0, 0]])
     for head in HEADS:
         if head.auto is AutoModelForSequenceClassification and head.name in FAMILIES:
-            model = head.model(pooling="attention")
+            model = head.model(pooling="attention", wide_size=50)
             model.save_pretrained(folder / head.name)
             tokenizer.save_pretrained(folder / head.name)
             known = {"ids": ids, "mask": mask}

@@ -95,7 +95,8 @@ def written(tmp_path_factory):
 
 
 def test_the_folder_holds_these_files_and_nothing_else(written):
-    code = {"configuration_rnnzoo.py", "crf_rnnzoo.py", "modeling_rnnzoo.py", "recurrence_rnnzoo.py"}
+    parts = ("configuration", "crf", "modeling", "recurrence", "wide")
+    code = {f"{part}_rnnzoo.py" for part in parts}
     model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert set(contents(written[0])) == code | model | {
         *("README.md", "history.png", "confusion.png", "predictions.csv", "results.json")

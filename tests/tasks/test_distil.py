@@ -28,6 +28,7 @@ from rnnzoo.training.card import card
 from rnnzoo.training.run import parse
 from rnnzoo.training.step import split
 from rnnzoo.training.teachers import Network, Teacher
+from rnnzoo.training.wide import presence
 from tests.support import recipes, small_bert
 from tests.support.data_files import write
 from tests.support.recipes import flags
@@ -432,3 +433,24 @@ def test_a_teacher_with_other_labels_is_refused_before_any_is_asked(teachers, da
     with pytest.raises(RecipeError, match="other has the classes bad, good, and the data negative, positive"):
         run(tmp_path / "a", data, **BRIEF, teachers=paths)
     assert not (tmp_path / "a" / "answers").exists()
+
+
+def test_a_wide_part_beside_a_student_is_fitted_on_the_labelled_rows(data, tmp_path):
+    """Of the unlabelled ones it says what it will say when it is served; of the labelled ones what other folds do."""
+    small_bert.save(tmp_path / "hub")
+    kept = []
+
+    class Kept(TASK):
+        def fit(self, model, options):
+            super().fit(model, options)
+            kept.append(self.rows["train"])
+
+    model = NEW["model"] | {"wide_size": 256}
+    options = {"teachers": [str(tmp_path / "hub")], "unlabelled": unlabelled(data)[0], "adversarial_epsilon": 0.1}
+    results = recipes.run(Kept, tmp_path / "student", data, **NEW | {"model": model}, **BRIEF, **options)
+    assert 0 < results["wide"]["validation"] <= 1 and results["distillation"]["rows"]["unlabelled"] > 50
+    weight = load_file(tmp_path / "student" / "model.safetensors")["wide.weight"].double().numpy()
+    own = torch.from_numpy(presence(kept[0]["input_ids"], 256) @ weight)
+    distances = (own - torch.tensor(kept[0]["wide_logits"])).abs().amax(1)
+    labelled = torch.tensor(kept[0]["labels"]) != -100
+    assert distances[~labelled].max() < 1e-5 and distances[labelled].mean() > 0.1
