@@ -84,8 +84,9 @@ def main(paths: list[str]) -> None:
             print(f"left out: {file.parent}, whose run evaluated validation only, and wrote no model")
             continue
         task = task_of(result)
-        # Runs of several tasks on the same texts are interleaved, such as a student with its teachers.
-        data = task.corpora, task.default_dataset, config["dataset"], Columns.of(config)
+        # Runs of several tasks on the same texts are interleaved, such as a student with its teachers; a task may also
+        # read its data itself.
+        data = getattr(task, "corpora", task), task.default_dataset, config["dataset"], Columns.of(config)
         groups[data].append((task, file, result))
     for (_, _, dataset, columns), group in groups.items():
         kind = group[0][0]

@@ -568,14 +568,15 @@ def test_a_missing_checkpoint_is_refused(refused):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_configuration_makes_its_model(config, bert):
+def test_every_configuration_makes_its_model(config, bert, checkpoint):
     assert f"--config {config.relative_to(ROOT)}\n" in config.read_text()  # how to launch it
     options = parse(TASK, ["--config", str(config)])
     assert options.output_dir == f"runs/{config.stem}"
-    if options.model_name_or_path:
-        options.model_name_or_path = str(bert())  # for one that is not here
+    family = options.model.get("model_type", "rnnzoo-lstm" if "pooling" in options.model else "bert")
+    if options.model_name_or_path:  # one that is not here
+        options.model_name_or_path = str(bert() if family == "bert" else checkpoint("lstm", lambda folder: None))
     tokenizer, model, _ = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
-    assert model.config.model_type == options.model.get("model_type", "bert")
+    assert model.config.model_type == family
     assert model.config.vocab_size == len(tokenizer)
 
 
