@@ -575,7 +575,7 @@ def test_every_configuration_makes_its_model(config, bert, tmp_path):
     family = options.model.get("model_type", "rnnzoo-lstm" if "pooling" in options.model else "bert")
     if options.model_name_or_path:  # for one that is not here
         options.model_name_or_path = str(bert() if family == "bert" else tmp_path / "backbone")
-        rnnzoo.LSTMModel(rnnzoo.LSTMConfig(vocab_size=9, hidden_size=4)).save_pretrained(tmp_path / "backbone")
+        rnnzoo.LSTMModel(rnnzoo.LSTMConfig(vocab_size=5, hidden_size=4)).save_pretrained(tmp_path / "backbone")
         rnnzoo.train_tokenizer(["good bad"], vocab_size=9).save_pretrained(tmp_path / "backbone")
     tokenizer, model, _ = build(TASK, options, ["negative", "positive"], make_reviews()["train"]["text"])
     assert model.config.model_type == family
