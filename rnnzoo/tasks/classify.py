@@ -46,6 +46,12 @@ class ClassifyOptions(TextOptions, UnlabelledOptions):
             raise RecipeError("class_weights and streaming: the classes of a stream are not counted. Leave out one.")
         if not 0 < self.wide_strength < math.inf:
             raise RecipeError(f"wide_strength is {self.wide_strength}: it must be above 0.")
+        has_none = not self.model.get("wide_size") and not self.model_name_or_path  # a checkpoint may have one
+        if has_none and self.wide_strength != type(self).wide_strength:
+            raise RecipeError(
+                f"wide_strength is {self.wide_strength}, but has no effect without a wide part: set model.wide_size, "
+                "or leave it out."
+            )
         if self.streaming and self.model.get("wide_size"):
             raise RecipeError(wide.NO_STREAM)
 

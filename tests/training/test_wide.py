@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,6 +214,26 @@ def test_a_stopped_run_resumes_to_the_same_weights(tmp_path, reviews, texts, ser
     assert at_once.keys() == parts.keys() and all(torch.equal(at_once[name], parts[name]) for name in parts)
 
 
+def test_two_processes_learn_what_one_learns(tmp_path, reviews, texts, served_here):
+    options = {"model": MODEL, **BRIEF, "unlabelled": texts, "entropy_weight": 0.5, "num_train_epochs": 1}
+    options |= {"adversarial_epsilon": 0.05, "gradient_accumulation_steps": 2}
+    run(tmp_path / "one", reviews, **options)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "tests.support.recipe_without_fresh_process", "recipes.imdb"]
+        + flags(tmp_path / "two", reviews, **options),
+        cwd=Path(__file__).parents[2], env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")]
+    assert [results["world_size"] for results in found] == [1, 2]
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    assert torch.equal(one["wide.weight"], two["wide.weight"])
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], atol=1e-4, rtol=0)
+
+
 def test_a_checkpoint_is_fitted_anew(tmp_path, reviews, served_here):
     run(tmp_path / "first", reviews, model=MODEL, **BRIEF, max_train_steps=2)
     later = {name: value for name, value in BRIEF.items() if name != "tokenizer"}
@@ -222,5 +246,7 @@ def test_a_checkpoint_is_fitted_anew(tmp_path, reviews, served_here):
 def test_refusals_come_before_any_work(tmp_path):
     with pytest.raises(RecipeError, match="wide_strength is 0.0: it must be above 0"):
         parse(TASK, flags(tmp_path, model=MODEL, wide_strength=0))
+    with pytest.raises(RecipeError, match="wide_strength is 3.0, but has no effect .*: set model.wide_size"):
+        parse(TASK, flags(tmp_path, model=MODEL | {"wide_size": 0}, wide_strength=3))
     with pytest.raises(RecipeError, match="wide_size and streaming: .*Leave streaming out"):
         parse(TASK, flags(tmp_path, "there.csv", model=MODEL, streaming=True, max_train_steps=3))
