@@ -27,6 +27,7 @@ from transformers.utils import ModelOutput
 from rnnzoo import FAMILIES, RecurrentState, modeling_rnnzoo
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.recurrence_rnnzoo import FusedDirection, RecurrentLayer
+from rnnzoo.wide_rnnzoo import Wide
 from tests.conftest import HEADS, VARIANTS, Variant
 
 
@@ -256,7 +257,7 @@ def test_a_hook_on_the_backbone_sees_each_call_of_a_head(head, ids, mask, monkey
 
 
 # Of each field that only some heads read, a value that is not the default.
-READ_BY_SOME = {"classifier_dropout": 0.9, "pooling": "mean", "window": 2, "use_crf": True}
+READ_BY_SOME = {"classifier_dropout": 0.9, "pooling": "mean", "window": 2, "wide_size": 8, "use_crf": True}
 
 
 def test_what_heads_read_are_fields_of_the_configuration():
@@ -271,6 +272,9 @@ def test_a_field_changes_the_answers_of_the_heads_that_read_it_and_of_no_other(f
         """In evaluation and in training."""
         torch.manual_seed(0)
         model = head.auto.from_config(head.config(**changes))
+        for part in model.modules():
+            if isinstance(part, Wide):
+                torch.nn.init.normal_(part.weight)  # it starts at zero
         return [model.train(training)(ids, attention_mask=mask).logits for training in (False, True)]
 
     for head in HEADS:

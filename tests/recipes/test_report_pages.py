@@ -103,7 +103,7 @@ def test_a_configuration_is_for_one_data_set(repository):
         for name, text in texts.items():
             (repository / "recipes" / "configs" / task / f"{name}.yaml").write_text(text)
     default, other = [tagger("a-0", 0.5)], [tagger("a-0", 0.5, config=config(dataset="wnut_17"))]
-    assert committed.configurations("imdb", [result()]) == ["lstm", "tfidf"]
+    assert committed.configurations("imdb", [result()]) == ["lstm", *committed.BASELINES["imdb"]]
     assert committed.configurations("conll2003", default) == ["lstm"]
     assert committed.configurations("wnut_17", other) == ["wnut-lstm"]
 
