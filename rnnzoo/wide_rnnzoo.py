@@ -41,8 +41,8 @@ def distinct_buckets(ids: Tensor, real: Tensor | None, size: int) -> tuple[Tenso
 class Wide(nn.Module):
     """Logits s Σ_b W_b / √n over the n distinct buckets b of a row; zero for a row without a word.
 
-    The weights W start at zero, and can be fitted beforehand (`rnnzoo.training.wide`) or trained with the network; the
-    scale s starts at 1.
+    The weights W start at zero and the scale s at 1; both can be fitted beforehand (`rnnzoo.training.wide`), or be
+    trained with the network.
     """
 
     def __init__(self, size: int, num_labels: int):

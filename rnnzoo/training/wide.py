@@ -37,7 +37,9 @@ def start(part: Wide, rows: dict[str, Dataset], num_labels: int, strength: float
 
     What it says of a row that it was fitted on is overconfident, and would leave a network beside it nothing to learn.
     So every row that is trained on gets a column `LOGITS`: for a labelled one from a fit on the other folds, of
-    `FOLDS`, and for others from the wide part itself. The margin of the former has a standard deviation of 1.
+    `FOLDS`, and for others from the wide part itself. The margin of the former has a standard deviation of 1, and the
+    scale starts at what it was before: the wide part is heard at its full strength from the first step, so that the
+    network learns what it does not know instead of learning the same words again.
 
     Args:
         rows: of a task, see `Task.rows`; those of train have `labels`, -100 where there is none.
@@ -57,6 +59,7 @@ def start(part: Wide, rows: dict[str, Dataset], num_labels: int, strength: float
     logits[labelled] = held_out / size
     with torch.no_grad():
         part.weight.copy_(torch.from_numpy(weight))
+        part.scale.fill_(size)
     part.weight.requires_grad_(False)
     rows["train"] = rows["train"].add_column(LOGITS, logits.tolist())
     if "unlabelled" in rows:
