@@ -53,7 +53,8 @@ class RecurrentConfig(PreTrainedConfig):
         character_vocab_size: rows of the character embedding, including padding (0) and unknown characters (1).
         window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
         wide_size: a sequence classifier adds the logits of a linear model on words and pairs of neighbouring words,
-            hashed into this many buckets (Wide & Deep, Cheng et al. 2016); 0: it has none.
+            hashed into this many buckets (Wide & Deep, Cheng et al. 2016); 0: it has none. Of two labels a bucket has
+            one weight, for the margin between them.
         tie_word_embeddings: a language model's output layer shares the embedding's weights.
 
     Raises:

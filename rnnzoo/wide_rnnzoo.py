@@ -41,14 +41,15 @@ def distinct_buckets(ids: Tensor, real: Tensor | None, size: int) -> tuple[Tenso
 class Wide(nn.Module):
     """Logits s Σ_b W_b / √n over the n distinct buckets b of a row; zero for a row without a word.
 
-    The weights W start at zero and the scale s at 1; both can be fitted beforehand (`rnnzoo.training.wide`), or be
+    W is [size, C], and for two classes [size, 1]: the margin m between them, whose logits are -m / 2 and m / 2. The
+    weights W start at zero and the scale s at 1; both can be fitted beforehand (`rnnzoo.training.wide`), or be
     trained with the network.
     """
 
     def __init__(self, size: int, num_labels: int):
         super().__init__()
-        self.size = size
-        self.weight = nn.Parameter(torch.zeros(size, num_labels))
+        self.size, self.num_labels = size, num_labels
+        self.weight = nn.Parameter(torch.zeros(size, 1 if num_labels == 2 else num_labels))
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, ids: Tensor, real: Tensor | None, logits: Tensor | None = None) -> Tensor:
@@ -59,4 +60,6 @@ class Wide(nn.Module):
             # In fp32 at least: there are thousands of them in a long row.
             found = found.to(torch.promote_types(found.dtype, torch.float32)) * first[..., None]
             logits = found.sum(1) / first.sum(1, keepdim=True).clamp(min=1).sqrt()
+            if self.num_labels == 2:
+                logits = torch.cat([-logits, logits], dim=1) / 2
         return self.scale * logits.to(self.scale.dtype)

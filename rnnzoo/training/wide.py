@@ -58,7 +58,7 @@ def start(part: Wide, rows: dict[str, Dataset], num_labels: int, strength: float
     weight, logits = fitted.weight / size, x @ (fitted.weight / size)
     logits[labelled] = held_out / size
     with torch.no_grad():
-        part.weight.copy_(torch.from_numpy(weight))
+        part.weight.copy_(torch.from_numpy(weight[:, 1:] - weight[:, :1] if num_labels == 2 else weight))
         part.scale.fill_(size)
     part.weight.requires_grad_(False)
     rows["train"] = rows["train"].add_column(LOGITS, logits.tolist())

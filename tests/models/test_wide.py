@@ -21,8 +21,10 @@ def plain(wide, row):
     """The logits of one row, a list of ids."""
     words = {bucket(-1, word) for word in row}
     found = words | {bucket(before, word) for before, word in zip(row, row[1:], strict=False)}
-    total = sum((wide.weight[b] for b in found), torch.zeros(wide.weight.shape[1]))
-    return wide.scale * total / max(1, len(found)) ** 0.5
+    total = sum((wide.weight[b] for b in found), torch.zeros(wide.weight.shape[1])) / max(1, len(found)) ** 0.5
+    if len(total) == 1:  # the margin of the second of two classes
+        total = torch.stack([-total[0] / 2, total[0] / 2])
+    return wide.scale * total
 
 
 def models(classifier, **changes):
@@ -54,9 +56,11 @@ def test_repeated_words_and_collisions_count_once():
     row = [5, 5, 5, 7, 5, 7] + list(range(40))  # more than there are buckets
     buckets, first = distinct_buckets(torch.tensor([row]), None, SIZE)
     assert buckets[first].tolist() == sorted(set(buckets[0].tolist())) and first.sum() <= SIZE
-    wide = Wide(SIZE, 2)
-    torch.nn.init.normal_(wide.weight)
-    torch.testing.assert_close(wide(torch.tensor([row]), None)[0], plain(wide, row))
+    for num_labels, columns in ((2, 1), (3, 3)):
+        wide = Wide(SIZE, num_labels)
+        torch.nn.init.normal_(wide.weight)
+        assert wide.weight.shape == (SIZE, columns)
+        torch.testing.assert_close(wide(torch.tensor([row]), None)[0], plain(wide, row))
 
 
 def test_the_largest_ids_do_not_overflow():

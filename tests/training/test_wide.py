@@ -76,6 +76,12 @@ def plain_logits(rows, weight):
     return np.array([sum((weight[b] for b in s), 0 * weight[0]) / math.sqrt(max(1, len(s))) for s in sets_of(rows)])
 
 
+def columns(part):
+    """The weights as a column a class; of two, the part has their margin alone."""
+    weight = part.weight.detach().numpy()
+    return weight * np.array([[-0.5, 0.5]]) if part.num_labels == 2 else weight
+
+
 def started(num_labels, hidden=0, n=61):
     """A wide part that is fitted on rows of which the last `hidden` have no label; those rows, and their labels."""
     rows, labels = rows_of(n, num_labels)
@@ -103,16 +109,17 @@ def test_a_row_gets_the_logits_of_a_plain_fit_on_the_other_folds(num_labels):
     assert spread(torch.from_numpy(found)) == pytest.approx(1) and not found[2].any()
     # The model's own weights are those of all rows.
     weight = plain_fit(rows, labels, num_labels) / size
-    np.testing.assert_allclose(part.weight.detach().numpy(), weight, atol=1e-3)
+    np.testing.assert_allclose(columns(part), weight, atol=1e-3)
     assert np.abs(plain_logits(rows, weight) - found).max() > 0.1
-    assert not part.weight.requires_grad and part.scale.requires_grad and part.scale.item() == 1
+    assert not part.weight.requires_grad and part.scale.requires_grad
+    assert part.scale.item() == pytest.approx(size, rel=1e-3)  # as strong as it was before the division
 
 
 def test_rows_without_a_label_get_what_the_part_itself_says():
     part, splits, rows, labels, _ = started(2, hidden=20)
     assert (labels == -100).sum() == 20
     fitted = plain_fit(rows[:41], labels[:41], 2)
-    own = part.weight.detach().numpy()
+    own = columns(part)
     np.testing.assert_allclose(own / np.abs(own).max(), fitted / np.abs(fitted).max(), atol=1e-3)
     found = np.array(splits["train"]["wide_logits"])
     np.testing.assert_allclose(found[41:], plain_logits(rows[41:], own), atol=1e-5)
@@ -160,6 +167,10 @@ class Watched(TASK):
         super().begin(options)
         type(self).last, self.batches = self, 0
 
+    def fit(self, model, options):
+        super().fit(model, options)
+        self.scale = model.wide.scale.item()
+
     def inputs(self, batch):
         if self.batches == self.stop_at:
             raise Stopped
@@ -175,11 +186,11 @@ def test_a_run_serves_what_it_measured_and_reports_the_part_alone(tmp_path, revi
     assert results["wide"].keys() == {"validation", "seconds"} and 0.5 < results["wide"]["validation"] <= 1
     assert results["model_config"]["wide_size"] == 512
     saved, rows = load_file(tmp_path / "model.safetensors"), Watched.last.rows
-    weight = saved["wide.weight"].double().numpy()
+    weight = saved["wide.weight"].double().numpy() * np.array([[-0.5, 0.5]])
     assert results["num_parameters"] == sum(tensor.numel() for tensor in saved.values())
     found = wide.presence(rows["unlabelled"]["input_ids"], 512) @ weight
     np.testing.assert_allclose(found, rows["unlabelled"]["wide_logits"], atol=0.01)
-    assert saved["wide.scale"].item() != 1  # it learns
+    assert abs(saved["wide.scale"].item() - Watched.last.scale) > 1e-3  # it learns
     # A text gets its logits with it, in whatever batch it comes; validation and test have none.
     both, own = all_texts(Watched.last), ["unlabelled", "train"]
     assert both["wide_logits"] == [row for split in own for row in rows[split]["wide_logits"]]
@@ -194,7 +205,7 @@ def test_in_training_the_model_reads_logits_of_other_folds(tmp_path, reviews):
     model = MODEL | {"num_hidden_layers": 0, "pooling": "mean"}
     results = recipes.run(Watched, tmp_path, reviews, model=model, **BRIEF | options)
     rows = Watched.last.rows["train"]
-    logits, labels = torch.tensor(rows["wide_logits"]), torch.tensor(rows["labels"])
+    logits, labels = Watched.last.scale * torch.tensor(rows["wide_logits"]), torch.tensor(rows["labels"])
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
     # Untrained vectors of standard deviation 0.05 move the loss by a little.
     assert results["history"][0]["train_loss"] == pytest.approx(expected, abs=0.02)
