@@ -88,6 +88,13 @@ class Options:
         "training texts, and unlabelled ones)",
         group="Model",
     )
+    word2vec_folder: str | None = option(
+        None,
+        "folder that keeps the vectors of word2vec, so that other runs on the same texts with the same seed need not "
+        "train them again (default: they are not kept)",
+        group="Model",
+        decides=False,
+    )
     freeze_word_vectors: bool = option(False, "do not train the word embeddings", group="Model")
     max_length: int | None = option(None, "truncate texts to this many tokens; for transformers only", group="Model")
 
@@ -182,6 +189,11 @@ class Options:
                 "model_name_or_path loads a model as it was saved, with its tokenizer: leave out model.model_type, "
                 "word_vectors and the options under tokenizer, or leave out model_name_or_path to make a new model "
                 "from them."
+            )
+        if self.word2vec_folder is not None and self.word_vectors != WORD2VEC:
+            raise RecipeError(
+                f"word2vec_folder is {self.word2vec_folder}, but has no effect: set word_vectors to {WORD2VEC}, or leave "
+                "it out."
             )
         if self.validation_split is not None and self.validation_fraction is not None:
             raise RecipeError(

@@ -1,9 +1,17 @@
 """Initial word embeddings of a new model: word2vec trained on the training texts, or vectors from a file."""
 
+import os
 import time
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
 
+import numpy as np
 import torch
+from accelerate import PartialState
 from datasets import Dataset
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -50,23 +58,25 @@ def start_vectors(
 
     `rows` are those of the task: word2vec reads the `input_ids` of train and, where there are some, of the unlabelled
     texts. Every process obtains the same vectors. A resumed run has them in its checkpoint.
+
+    Raises:
+        RecipeError: the folder of `word2vec_folder` cannot be written or read.
     """
     if vectors is None or options.resume:
         return 0.0
     started = time.perf_counter()
     embeddings = model.get_input_embeddings()
-    table = (
-        word2vec(
-            [row for split in ("train", "unlabelled") if split in rows for row in rows[split]["input_ids"]],
-            embeddings,
-            options.seed,
-        )
-        if vectors == WORD2VEC
-        else fill(embeddings, tokenizer, vectors)
-    )
+    if vectors == WORD2VEC:
+        texts = [row for split in ("train", "unlabelled") if split in rows for row in rows[split]["input_ids"]]
+        if options.word2vec_folder is None:
+            table, before = word2vec(texts, embeddings, options.seed), 0.0
+        else:
+            table, before = kept(Path(options.word2vec_folder), texts, embeddings, options.seed)
+    else:
+        table, before = fill(embeddings, tokenizer, vectors), 0.0
     with torch.no_grad():
         embeddings.weight.copy_(table)
-    return time.perf_counter() - started
+    return before or time.perf_counter() - started
 
 
 def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: WordVectors) -> Tensor:
@@ -85,6 +95,48 @@ def fill(embeddings: nn.Embedding, tokenizer: PreTrainedTokenizerBase, vectors: 
     ids, places = map(list, zip(*pairs, strict=True))
     table[ids] = vectors.vectors[places]
     return table
+
+
+def kept(folder: Path, rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> tuple[Tensor, float]:
+    """What `word2vec` gives, and the seconds that it took: from the folder, if a run before has left it there.
+
+    The file is named by all that the vectors follow from: texts, initial table, seed, version of gensim.
+
+    Raises:
+        RecipeError: the folder cannot be written, or the file is not what was written.
+    """
+    found = blake2b(f"{version('gensim')} {seed} {tuple(embeddings.weight.shape)}".encode(), digest_size=8)
+    for part in (embeddings.weight.detach().cpu().numpy(), list(map(len, rows)), *rows):
+        found.update(np.ascontiguousarray(part))
+    path = folder / f"word2vec-{found.hexdigest()}.safetensors"
+    with PartialState().main_process_first():
+        if not path.is_file():
+            started = time.perf_counter()
+            table = word2vec(rows, embeddings, seed)
+            _keep(path, table, time.perf_counter() - started)
+    try:
+        with safe_open(path, "pt") as file:
+            return file.get_tensor("vectors"), float(file.metadata()["seconds"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:200]}): it is not what was written. Remove it, "
+            "and word2vec is trained again."
+        ) from error
+
+
+def _keep(path: Path, table: Tensor, seconds: float) -> None:
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"vectors": table.contiguous()}, unfinished, metadata={"seconds": f"{seconds:.1f}"})
+        unfinished.replace(path)
+    except (OSError, SafetensorError) as error:
+        if unfinished.is_file():
+            unfinished.unlink()
+        raise RecipeError(
+            f"The vectors of word2vec cannot be written to {path.parent} ({' '.join(str(error).split())[:200]}). Make "
+            "room, or choose another folder with word2vec_folder."
+        ) from error
 
 
 def word2vec(rows: list[list[int]], embeddings: nn.Embedding, seed: int) -> Tensor:
