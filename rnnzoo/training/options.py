@@ -192,7 +192,7 @@ class Options:
             )
         if self.word2vec_folder is not None and self.word_vectors != WORD2VEC:
             raise RecipeError(
-                f"word2vec_folder is {self.word2vec_folder}, but has no effect: set word_vectors to {WORD2VEC}, or leave "
+                f"word2vec_folder is {self.word2vec_folder}, but has no effect: set word_vectors to {WORD2VEC}, or "
                 "it out."
             )
         if self.validation_split is not None and self.validation_fraction is not None:

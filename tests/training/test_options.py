@@ -44,6 +44,7 @@ def test_a_value_out_of_range_is_refused(name):
         ({"hub_private": True}, "no effect without push_to_hub"),
         ({"validation_only": True, "push_to_hub": True}, "validation_only writes no model"),
         ({"streaming": True, "dataset": "made"}, "dataset is made and streaming is true: .* Leave out one"),
+        ({"word2vec_folder": "kept"}, "word2vec_folder is kept, but has no effect: set word_vectors to word2vec"),
         ({"streaming": True, "word_vectors": "word2vec"}, "word_vectors is word2vec and streaming is true"),
         ({"streaming": True, "validation_fraction": 0.1}, "validation_fraction is 0.1 and streaming is true"),
         ({"streaming": True, "validation_split": "films"}, "validation_split is films and streaming is true"),

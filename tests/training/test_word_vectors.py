@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoTokenizer
 
@@ -90,6 +90,31 @@ def test_they_are_learned_from_the_unlabelled_texts_too(read):
         model = SimpleNamespace(get_input_embeddings=lambda found=embeddings: found)
         start_vectors(model, tokenizer, splits | unlabelled, WORD2VEC, Options())
         assert torch.equal(embeddings.weight, word2vec(rows[: 500 if unlabelled else 300], table, seed=0))
+
+
+def test_kept_vectors_serve_runs_with_the_same_texts_and_seed(read, tmp_path):
+    _, rows, table = read
+
+    def start(rows, seed=0):
+        embeddings = deepcopy(table)
+        model = SimpleNamespace(get_input_embeddings=lambda: embeddings)
+        options = Options(word_vectors=WORD2VEC, word2vec_folder=str(tmp_path / "kept"), seed=seed)
+        seconds = start_vectors(model, None, {"train": {"input_ids": rows}}, WORD2VEC, options)
+        return embeddings.weight.detach(), seconds
+
+    first, _ = start(rows[:300])
+    assert torch.equal(first, word2vec(rows[:300], table, seed=0))
+    (file,) = (tmp_path / "kept").iterdir()
+    # That the file is read shows when it has other vectors; its seconds count, however fast it was read.
+    save_file({"vectors": 2 * first}, file, metadata={"seconds": "77.0"})
+    again, seconds = start(rows[:300])
+    assert torch.equal(again, 2 * first) and seconds == 77
+    assert torch.equal(start(rows[:299])[0], word2vec(rows[:299], table, seed=0))
+    assert torch.equal(start(rows[:300], seed=1)[0], word2vec(rows[:300], table, seed=1))
+    assert len(list(file.parent.iterdir())) == 3
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(RecipeError, match=f"{file.name} cannot be read .* Remove it"):
+        start(rows[:300])
 
 
 def test_seconds_before_the_loop_count_as_training(tmp_path):
