@@ -55,6 +55,8 @@ class RecurrentConfig(PreTrainedConfig):
         wide_size: a sequence classifier adds the logits of a linear model on words and pairs of neighbouring words,
             hashed into this many buckets (Wide & Deep, Cheng et al. 2016); 0: it has none. Of two labels a bucket has
             one weight, for the margin between them.
+        wide_dropout: in training, the share of rows that the network classifies without those logits, so that it learns
+            what it can do by itself instead of correcting the wide part alone.
         tie_word_embeddings: a language model's output layer shares the embedding's weights.
 
     Raises:
@@ -77,6 +79,7 @@ class RecurrentConfig(PreTrainedConfig):
     pooling: Literal["last", "mean", "max", "concat", "attention"] = "last"
     window: int | None = None
     wide_size: int = 0
+    wide_dropout: float | int = 0.0
     use_crf: bool = False
     character_size: int = 0
     character_embedding_size: int = 30
@@ -166,7 +169,8 @@ class RecurrentConfig(PreTrainedConfig):
 
     def validate_dropouts(self):
         """A dropout is a probability, 0 <= p < 1 (at 1 nothing would be left to learn from)."""
-        for name in ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout"):
+        names = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout", "wide_dropout")
+        for name in names:
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 0 and below 1.")

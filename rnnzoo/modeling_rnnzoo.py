@@ -629,7 +629,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
     """A label for each row (many-to-one): pooled states, dropout, one dense layer; with `wide_size` a wide part."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
-    reads = frozenset({"classifier_dropout", "pooling", "window", "wide_size"})
+    reads = frozenset({"classifier_dropout", "pooling", "window", "wide_size", "wide_dropout"})
 
     # Not every loss of transformers divides by the number of items that Trainer counts; without it Trainer is right.
     accepts_loss_kwargs = False
@@ -639,7 +639,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
         self.backbone = self.backbone_class(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.classifier = nn.Linear(self.backbone.pooler.output_size, config.num_labels)
-        self.wide = Wide(config.wide_size, config.num_labels) if config.wide_size else None
+        self.wide = Wide(config.wide_size, config.num_labels, config.wide_dropout) if config.wide_size else None
         self.post_init()
 
     @can_return_tuple

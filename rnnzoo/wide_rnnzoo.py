@@ -44,11 +44,15 @@ class Wide(nn.Module):
     W is [size, C], and for two classes [size, 1]: the margin m between them, whose logits are -m / 2 and m / 2. The
     weights W start at zero and the scale s at 1; both can be fitted beforehand (`rnnzoo.training.wide`), or be
     trained with the network.
+
+    In training they are zero for a share `dropout` of the rows, at random: a network that always hears the wide part
+    learns to correct it, and little that would stand beside it. They are not scaled up for the others: both answer
+    every row later.
     """
 
-    def __init__(self, size: int, num_labels: int):
+    def __init__(self, size: int, num_labels: int, dropout: float = 0.0):
         super().__init__()
-        self.size, self.num_labels = size, num_labels
+        self.size, self.num_labels, self.dropout = size, num_labels, dropout
         self.weight = nn.Parameter(torch.zeros(size, 1 if num_labels == 2 else num_labels))
         self.scale = nn.Parameter(torch.ones(1))
 
@@ -62,4 +66,7 @@ class Wide(nn.Module):
             logits = found.sum(1) / first.sum(1, keepdim=True).clamp(min=1).sqrt()
             if self.num_labels == 2:
                 logits = torch.cat([-logits, logits], dim=1) / 2
-        return self.scale * logits.to(self.scale.dtype)
+        logits = self.scale * logits.to(self.scale.dtype)
+        if self.training and self.dropout:
+            logits = logits * (torch.rand(len(logits), 1, device=logits.device) >= self.dropout)
+        return logits

@@ -19,7 +19,7 @@ FIELDS = {field.name for field in fields(RecurrentConfig)} - {field.name for fie
 CHARACTERS = ("character_size", "character_embedding_size", "character_vocab_size")
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size", *CHARACTERS)
 MAY_BE_ZERO = ("num_hidden_layers", "character_size", "wide_size")
-DROPOUTS = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout")
+DROPOUTS = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout", "wide_dropout")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id")
 SWITCHES = ("bidirectional", "tie_word_embeddings", "use_crf")
 
@@ -84,7 +84,7 @@ OTHER_NAMES = {
     "num_embeddings": "use vocab_size",
     "num_classes": "use num_labels",
     "dropout": "use embedding_dropout, hidden_dropout, recurrent_dropout or classifier_dropout",
-    "batch_first": "it has .*embedding_dropout, .*, vocab_size, wide_size, window",
+    "batch_first": "it has .*embedding_dropout, .*, vocab_size, wide_dropout, wide_size, window",
     "max_length": "it has .*window",
 }
 

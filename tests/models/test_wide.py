@@ -121,6 +121,17 @@ def test_the_same_seed_gives_the_same_network_with_and_without_it():
     assert all(torch.equal(with_wide[name], weight) for name, weight in plain_network.items())
 
 
+def test_in_training_some_rows_are_classified_without_it(classifier, ids):
+    """So many as `wide_dropout` says, each with all of the logits or none; in evaluation every row has them."""
+    model, without = models(classifier, wide_dropout=0.25)
+    rows = ids[:1].repeat(4000, 1)
+    everywhere = of_wide(model, without, rows)
+    found = of_wide(model.train(), without.train(), rows)
+    dropped = (found == 0).all(1)
+    assert everywhere.any(1).all() and 0.22 < dropped.float().mean() < 0.28
+    torch.testing.assert_close(found[~dropped], everywhere[~dropped], rtol=1e-4, atol=1e-5)
+
+
 def test_wide_logits_take_its_place(classifier, ids, mask):
     model, without = models(classifier)
     given = torch.randn(len(ids), SMALL["num_labels"])
