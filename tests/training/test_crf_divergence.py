@@ -1,12 +1,11 @@
 """The divergence of a CRF from distributions of tags equals a sum over all paths, gradients too."""
 
-import itertools
-
 import pytest
 import torch
 
 from rnnzoo.crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
 from rnnzoo.training.crf_divergence import divergence
+from tests.support.crf_paths import divergence_by_paths
 
 
 LABELS = ["O", "B-X", "I-X"]
@@ -25,29 +24,11 @@ def crf_and_rows(seed=0):
     return crf, emissions, targets, mask
 
 
-def by_enumeration(crf, emissions, targets, mask, temperature):
-    """Σ_y p(y) (log p(y) - log q(y)) over all paths of each row."""
-    found = []
-    for emission, target, real in zip(emissions, targets, mask, strict=True):
-        emission, target = emission[real], target[real]
-        scores, probabilities = [], []
-        for path in itertools.product(range(3), repeat=len(emission)):
-            score, probability = emissions.new_zeros(()), emissions.new_ones(())
-            for t, tag in enumerate(path):
-                score = score + emission[t, tag] + (crf.transitions[path[t - 1], tag] if t else crf.start[tag])
-                probability = probability * target[t, tag]
-            scores.append((score + crf.end[path[-1]] if path else score) / temperature)
-            probabilities.append(probability)
-        log_q, p = torch.stack(scores).log_softmax(0), torch.stack(probabilities)
-        found.append((torch.xlogy(p, p) - p * log_q).sum())
-    return torch.stack(found)
-
-
 @pytest.mark.parametrize("temperature", [1.0, 3.0, 0.5])
 def test_it_is_that_of_all_paths(temperature):
     crf, *row = crf_and_rows()
     targets = [row[0], *crf.parameters()]
-    found, expected = divergence(crf, *row, temperature), by_enumeration(crf, *row, temperature)
+    found, expected = divergence(crf, *row, temperature), divergence_by_paths(crf, *row, temperature)
     torch.testing.assert_close(found, expected)
     weights = torch.arange(1.0, 7.0, dtype=torch.double)  # rows count differently
     gradients = (torch.autograd.grad((values * weights).sum(), targets) for values in (found, expected))
