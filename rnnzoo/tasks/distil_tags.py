@@ -15,12 +15,20 @@ from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks.tag import NOWHERE, UNLABELLED, Tag
 from rnnzoo.tasks.taught import Taught, TaughtOptions, answered
 from rnnzoo.training.crf_divergence import divergence
+from rnnzoo.training.options import option
 from rnnzoo.training.teachers import WordNetwork
 
 
 @dataclass
 class DistilTagsOptions(TaughtOptions):
     """Options of a tagger with teachers."""
+
+    unlabelled: str | None = option(
+        None,
+        "further sentences for the teachers to answer: a split of the data set, a file whose tags are not read, a "
+        ".txt file with a sentence per line, or a folder of .txt files, split at spaces",
+        group="Data",
+    )
 
 
 class DistilTags(Taught, Tag):
