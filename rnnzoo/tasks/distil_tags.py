@@ -47,19 +47,23 @@ class DistilTags(Taught, Tag):
             found.append([(tag, score) if read else (self._unread, 1.0) for read, tag, score in words])
         return found
 
-    def fit(self, model: PreTrainedModel, options: DistilTagsOptions) -> None:
-        """Keeps the student's CRF, whose transitions the loss reads.
+    def begin(self, options: DistilTagsOptions) -> None:
+        """Asks the teachers.
 
         Raises:
-            RecipeError: it has one, and FSDP2 would train a sharded copy of it.
+            RecipeError: besides, the student has a CRF, and FSDP2 would train a sharded copy of it.
         """
-        super().fit(model, options)
-        self.crf = getattr(model, "crf", None)
-        if self.crf is not None and AcceleratorState().is_fsdp2:
+        if getattr(self.config, "use_crf", False) and AcceleratorState().is_fsdp2:
             raise RecipeError(
                 "A student with a CRF cannot be trained with FSDP2, which shards the CRF's transitions. Use several "
                 "processes without it (recipes/configs/accelerate/multi-gpu.yaml), or set model.use_crf to false."
             )
+        super().begin(options)
+
+    def fit(self, model: PreTrainedModel, options: DistilTagsOptions) -> None:
+        """Keeps the student's CRF, whose transitions the loss reads."""
+        super().fit(model, options)
+        self.crf = getattr(model, "crf", None)
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
         """With `teacher`, the teachers' p_T for each token, [B, T, C]; NaN where there is none.
