@@ -30,7 +30,7 @@ class Corpus:
     scheme: how the tags of words are to be read. "IOB2": entities, in IOB2; "IO": entities whose tags have no prefix,
         so that adjacent ones of one type are one; None: a class for each word (parts of speech), or no tags at all.
     remarks: what the user should know of the data, a sentence each: what was inferred, left out or found twice.
-    unlabelled: texts to learn from without labels, a column `text`; None where none were asked for.
+    unlabelled: texts to learn from without labels, a column `text` or `tokens`; None where none were asked for.
     validation: the name of the recorded validation split that was chosen; None where it is the data's own, or drawn.
     """
 

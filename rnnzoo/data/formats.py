@@ -526,6 +526,8 @@ TEXT_READERS = {
     "txt": open_lines,
     "": open_texts,  # a folder
 }
+# And of sentences: those of column files besides, without their tags.
+SENTENCE_READERS = TEXT_READERS | {suffix: READERS[suffix] for suffix in ("conll", "iob", "bio")}
 
 
 # ---- text ----

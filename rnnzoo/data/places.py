@@ -4,9 +4,9 @@ import csv
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -49,11 +49,15 @@ class Layout(NamedTuple):
     suffixes: of the files of its splits, keys of `formats.READERS`; "" where a split may be a folder like aclImdb's.
     columns: the alternatives for the columns of a table.
     described: the end of an error, which says what a data set is.
+    unlabelled: the alternatives for the columns of texts without labels.
+    readers: of files of such texts, by suffix.
     """
 
     suffixes: tuple[str, ...]
     columns: Layouts
     described: str
+    unlabelled: Layouts = ((TEXT,),)
+    readers: Mapping[str, Callable[[Path, Find, str | None], Table]] = TEXT_READERS
 
 
 @dataclass(frozen=True)
@@ -212,8 +216,8 @@ def texts_at(there: Place, name: str, layout: Layout, columns: Columns) -> Split
         )
     path = Path(name).expanduser()
     suffix = "" if path.is_dir() else path.suffix[1:].lower()
-    if path.exists() and (path.is_dir() or path.suffix) and suffix in TEXT_READERS:
-        opened = [partial(TEXT_READERS[suffix], path, partial(_find_text, columns), columns.encoding)]
+    if path.exists() and (path.is_dir() or path.suffix) and suffix in layout.readers:
+        opened = [partial(layout.readers[suffix], path, partial(_find_texts, layout, columns), columns.encoding)]
         where = f"the {'file' if path.is_file() else 'folder'} {path.resolve().name}"
     else:
         opened, where = _named_texts(there, name, layout, columns)
@@ -237,16 +241,19 @@ def _named_texts(there: Place, name: str, layout: Layout, columns: Columns) -> t
         train, further, others = [held["train"]], [held[name]] if name in held else [], set(held).difference(SPLITS)
         opener = partial(partial, _hub_table)
     if further:
-        return [opener(each, partial(_find_text, columns)) for each in further], f"the {name} split ({there.source})"
+        find_texts = partial(_find_texts, layout, columns)
+        return [opener(each, find_texts) for each in further], f"the {name} split ({there.source})"
     labelled = partial(find, layouts=layout.columns, chosen=columns)
     table = _opened(opener(train[0], labelled), f"the train split ({there.source})")
     names = [name for name in table.names if name not in table.columns.values()]
+    if layout.unlabelled != ((TEXT,),):  # a row of sentences is not told from others by one text
+        names = []
     if name not in names:
         raise DataError(
             f"unlabelled is {name!r}, which is no file and no folder here, no split of the data set ({there.source}) "
             f"and no further column of its train split. Besides the splits that have labels there are: "
             f"{shown(sorted(others)) or 'none'}; columns: {shown(names) or 'none'}. A file is one of "
-            f"{', '.join(f'.{suffix}' for suffix in TEXT_READERS if suffix)}."
+            f"{', '.join(f'.{suffix}' for suffix in layout.readers if suffix)}."
         )
     where = f"the column {name} of the train split ({there.source})"
 
@@ -256,10 +263,11 @@ def _named_texts(there: Place, name: str, layout: Layout, columns: Columns) -> t
     return [opener(each, find_beside) for each in train], where
 
 
-def _find_text(chosen: Columns, names: Sequence[str]) -> dict[Role, str]:
+def _find_texts(layout: Layout, chosen: Columns, names: Sequence[str]) -> dict[Role, str]:
     """The column of texts: the one that the user named, if it is there, else that with a common name."""
-    named = chosen.text_column if chosen.text_column in names else None
-    return find(names, [(TEXT,)], replace(Columns(), text_column=named))
+    options = {role.option for alternative in layout.unlabelled for role in alternative}
+    named = {option: name for option in options if (name := getattr(chosen, option)) in names}
+    return find(names, layout.unlabelled, Columns(**named))
 
 
 def _opened(open_table: Callable[[], Table], where: str) -> Table:

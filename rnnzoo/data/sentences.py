@@ -13,10 +13,12 @@ from rnnzoo.data.checked import Checked
 from rnnzoo.data.columns import ANSWER, SPANS, TAGS, TEXT, TOKENS, Columns, shown
 from rnnzoo.data.corpus import Corpus, Overlap, Pass, Row, check_fraction, with_validation
 from rnnzoo.data.errors import BadRow, DataError, Incomplete
+from rnnzoo.data.formats import SENTENCE_READERS
 from rnnzoo.data.places import Found, Layout, Place, Split, place, splits_at
 from rnnzoo.data.schemes import OUTSIDE
 from rnnzoo.data.spans import words_and_tags
 from rnnzoo.data.streams import set_apart
+from rnnzoo.data.unlabelled import check_sentence, without_labels
 
 
 _LAYOUT = Layout(
@@ -27,6 +29,8 @@ _LAYOUT = Layout(
         "text and entities), or a column file: .conll, .txt, .iob, .bio; or a folder with such files for train, "
         "test and perhaps validation."
     ),
+    unlabelled=((TOKENS,), (TEXT,)),
+    readers=SENTENCE_READERS,
 )
 _FEATURES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
 
@@ -38,6 +42,7 @@ def load(
     seed: int,
     validation_fraction: float | None = None,
     validation_split: str | None = None,
+    unlabelled: str | None = None,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
 ) -> Corpus:
     """Read a corpus of tagged sentences whole, and check every word of it.
@@ -63,6 +68,10 @@ def load(
     Where there is no validation split, a fifth of train becomes one; with `validation_fraction`, that share of train
     and validation together; drawn by `seed`. Local files are read again every time.
 
+    `unlabelled` names further sentences, whose tags are not read: another split of the data set, a file in one of
+    these formats or with a column of texts, or a .txt file with a sentence a line or a folder of such texts, split at
+    white space. Those that stand in test, in validation, in train or twice are left out.
+
     Raises:
         DataError: there is no such data set, or a tagger cannot be trained on it; or a `validation_split` is given, of
             which none is recorded for a tagger's data.
@@ -78,6 +87,11 @@ def load(
         from rnnzoo.data.synthetic.names import BANNER, TYPES, make_sentences
 
         columns.refuse_for_synthetic_data()
+        if unlabelled is not None:
+            raise DataError(
+                f"unlabelled is {unlabelled!r}: the synthetic data (--dataset made) has no sentences besides the "
+                "labelled ones, and real ones do not go with it. Leave unlabelled out, or name another data set."
+            )
         splits = with_validation(make_sentences(seed=0), validation_fraction, seed=seed)
         source = "made by this project (not CoNLL-2003)"
         return Corpus("made", source, schemes.labels(TYPES), splits, banner=BANNER, scheme="IOB2")
@@ -99,7 +113,13 @@ def load(
     for words in splits["train"]["tokens"][:]:
         overlap.see(" ".join(words))
     remarks += overlap.remarks()
-    return Corpus(there.name, source, tagging.labels, DatasetDict(splits), scheme=tagging.scheme, remarks=remarks)
+    splits, others = DatasetDict(splits), None
+    if unlabelled is not None:
+        others, of_others = without_labels(there, unlabelled, _LAYOUT, columns, splits, check_sentence)
+        remarks += of_others
+    return Corpus(
+        there.name, source, tagging.labels, splits, scheme=tagging.scheme, remarks=remarks, unlabelled=others
+    )
 
 
 def stream(

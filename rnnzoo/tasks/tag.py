@@ -103,22 +103,22 @@ class Tag(Task):
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
         """Words as sub-tokens, each with a label.
 
-        Columns: `labels` of the sub-tokens; for all words `starts`, the positions of their first sub-tokens, and
-        `tags`. For a model of the zoo every sub-token has a label, I-X after the first, which a CRF needs; for others
-        only the first one has, as is usual for transformers.
+        Columns: `labels` of the sub-tokens, and `words`, the numbers of their words (`NOWHERE`: a special token); for
+        all words `starts`, the positions of their first sub-tokens, and `tags`. For a model of the zoo every sub-token
+        has a label, I-X after the first, which a CRF needs; for others only the first one has, as is usual for
+        transformers. Sentences without tags have no labels.
         """
         truncation = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
         encoded = self.tokenizer(
             columns["tokens"], is_split_into_words=True, return_attention_mask=False, **truncation
         )
-        every = hasattr(self.config, "use_crf")
-        number = self._numbers
-        inside = [number.get(f"I-{name[2:]}", i) if name[:2] == "B-" else i for i, name in enumerate(self.labels)]
+        tags = columns.get("tags") or [[None] * len(words) for words in columns["tokens"]]
+        number, inside = self._numbers | {None: UNLABELLED}, self.inside | {UNLABELLED: UNLABELLED}
         found = {name: encoded[name] for name in ("input_ids", "character_ids") if name in encoded}
-        found |= {"length": list(map(len, encoded["input_ids"])), "labels": [], "starts": [], "tags": []}
-        for encoding, tags in zip(encoded.encodings, columns["tags"], strict=True):
-            of_words = [number[tag] for tag in tags]
-            labels, starts, before = [], [NOWHERE] * len(tags), None
+        found |= {"length": list(map(len, encoded["input_ids"])), "labels": [], "words": [], "starts": [], "tags": []}
+        for encoding, row in zip(encoded.encodings, tags, strict=True):
+            of_words = [number[tag] for tag in row]
+            labels, starts, before = [], [NOWHERE] * len(row), None
             for position, word in enumerate(encoding.word_ids):
                 if word is None:  # a special token
                     labels.append(UNLABELLED)
@@ -126,9 +126,10 @@ class Tag(Task):
                     starts[word] = position
                     labels.append(of_words[word])
                 else:
-                    labels.append(inside[of_words[word]] if every else UNLABELLED)
+                    labels.append(inside[of_words[word]] if self.labels_all else UNLABELLED)
                 before = word
             found["labels"].append(labels)
+            found["words"].append([NOWHERE if word is None else word for word in encoding.word_ids])
             found["starts"].append(starts)
             found["tags"].append(of_words)
         return found
@@ -230,6 +231,18 @@ class Tag(Task):
 
     def probe(self, folder: Path) -> list[probes.Probe]:
         return probes.names(folder)
+
+    @property
+    def labels_all(self) -> bool:
+        """Whether every sub-token of a word has a label: for models of the zoo."""
+        return hasattr(self.config, "use_crf")
+
+    @cached_property
+    def inside(self) -> dict[int, int]:
+        """The label of the further sub-tokens of a word, by that of its first one: I-X after B-X."""
+        return {
+            i: self._numbers.get(f"I-{name[2:]}", i) if name[:2] == "B-" else i for i, name in enumerate(self.labels)
+        }
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

@@ -1,7 +1,6 @@
 """What tasks with one answer per text share: how texts are encoded and collated. A class, or any number."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from datasets import Dataset
@@ -40,11 +39,6 @@ class TextTask(Task):
     kind = "text-classification"
     corpora = texts
     train_tokenizer = staticmethod(rnnzoo.train_tokenizer)
-
-    @classmethod
-    def load_options(cls, options: Options) -> dict[str, Any]:
-        named = getattr(options, "unlabelled", None)
-        return {} if named is None else {"unlabelled": named}
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
         """Texts as ids, and their labels, if they have some.

@@ -148,8 +148,9 @@ class Task:
 
     @classmethod
     def load_options(cls, options: Options) -> dict[str, Any]:
-        """Arguments of `load` that follow from the task's own options."""
-        return {}
+        """Arguments of `load` that follow from the task's own options: of those that have it, `unlabelled`."""
+        named = getattr(options, "unlabelled", None)
+        return {} if named is None else {"unlabelled": named}
 
     @classmethod
     def tokenizer_options(cls, options: Options, vectors: WordVectors | str | None) -> dict[str, Any]:

@@ -1,17 +1,25 @@
-"""Models that teach another one: text classifiers of the zoo or of transformers, and what a recipe loads besides."""
+"""Models that teach another one: classifiers and taggers of the zoo or of transformers, and what a recipe loads."""
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BatchEncoding,
+)
+from transformers.utils import ModelOutput
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.batches import batches
@@ -31,13 +39,13 @@ class Teacher:
         labels: the names of its classes, in the order of its logits.
     """
 
-    def __init__(self, path: str, loaders: Mapping[str, Loader]):
-        """`loaders` are by model_type, for models that are not transformers'.
+    def __init__(self, path: str, loaders: Mapping[str, Loader], network: "type[Network] | None" = None):
+        """`loaders` are by model_type, for models that are not transformers'; all others are a `network`.
 
         Raises:
             RecipeError: there is no such model.
         """
-        self.path = path
+        self.path, self.network = path, network or Network
         file = Path(path) / "results.json"
         self.results = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
         self.loader = loaders.get(self.results["model_type"]) if self.results else None
@@ -45,8 +53,8 @@ class Teacher:
             self.labels = self._listed() if self.loader else label_names(AutoConfig.from_pretrained(path))
         except Exception as error:  # whatever is in a folder that somebody names
             raise RecipeError(
-                f"The teacher {path} is neither a text classifier of transformers nor a folder that a recipe wrote: "
-                f"{' '.join(str(error).split())[:300]}"
+                f"The teacher {path} is neither a {self.network.kind} of transformers nor a folder that a recipe "
+                f"wrote: {' '.join(str(error).split())[:300]}"
             ) from error
 
     def _listed(self) -> list[str]:
@@ -91,11 +99,14 @@ class Teacher:
         """The model."""
         if self.loader:
             return Bag(Path(self.path), self.loader)
-        return Network(self.path, batch_size, bf16)
+        return self.network(self.path, batch_size, bf16)
 
 
 class Network:
     """A text classifier of the zoo or of transformers, asked in batches of texts of similar length."""
+
+    kind: ClassVar[str] = "text classifier"
+    auto_class: ClassVar[type] = AutoModelForSequenceClassification
 
     def __init__(self, path: str, batch_size: int, bf16: bool):
         """`bf16` asks it under autocast.
@@ -106,10 +117,10 @@ class Network:
         self.batch_size, self.bf16, self.device = batch_size, bf16, PartialState().device
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32)
+            model = self.auto_class.from_pretrained(path, dtype=torch.float32)
         except Exception as error:  # whatever is in a folder that somebody names
             raise RecipeError(
-                f"The teacher {path} cannot be loaded as a text classifier: {' '.join(str(error).split())[:500]}"
+                f"The teacher {path} cannot be loaded as a {self.kind}: {' '.join(str(error).split())[:500]}"
             ) from error
         check_pair(path, self.tokenizer, model.config)
         self.model = model.to(self.device).eval()
@@ -132,28 +143,91 @@ class Network:
         """A hash of all that its answers follow from: weights, configuration, tokenizer, precision."""
         config = self.model.config.to_dict()
         config = {name: config[name] for name in config.keys() - {"_name_or_path", "transformers_version"}}
-        tokenizer = self.tokenizer
-        words = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())
-        found = blake2b(repr([sorted(config.items()), words, self.max_length, self.bf16]).encode(), digest_size=8)
+        known = [sorted(config.items()), *self._reads(), self.max_length, self.bf16]
+        found = blake2b(repr(known).encode(), digest_size=8)
         for name, tensor in sorted(self.model.state_dict().items()):
             found.update(name.encode())
             found.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return found.hexdigest()
 
-    @torch.no_grad()
+    def _reads(self) -> list[Any]:
+        """What its tokenizer knows."""
+        tokenizer = self.tokenizer
+        return [tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else sorted(tokenizer.get_vocab().items())]
+
     def __call__(self, texts: list[str]) -> Tensor:
         """Texts -> logits, [N, C] in fp32."""
-        truncation = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
-        ids = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, **truncation)
-        ids, window = ids["input_ids"], getattr(self.model.config, "window", None)
+        ids, window = self._encoded(texts)["input_ids"], getattr(self.model.config, "window", None)
         if window is not None:  # words before it are not read
             ids = [row[-window:] for row in ids]
         found = torch.empty(len(texts), self.model.config.num_labels)
-        for batch in batches(list(map(len, ids)), self.batch_size, seed=None):
-            inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in batch]}, return_tensors="pt").to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                found[batch] = self.model(**inputs).logits.float().cpu()
+        for batch, outputs in self._outputs({"input_ids": ids}):
+            found[batch] = outputs.logits.float().cpu()
         return found
+
+    def _encoded(self, texts: list, **options: Any) -> BatchEncoding:
+        truncation = {"truncation": True, "max_length": self.max_length} if self.max_length else {}
+        return self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, **truncation, **options)
+
+    @torch.no_grad()
+    def _outputs(self, columns: dict[str, list]) -> Iterator[tuple[list[int], ModelOutput]]:
+        """The numbers of the texts of each batch, and what the model returns for them."""
+        for batch in batches(list(map(len, columns["input_ids"])), self.batch_size, seed=None):
+            rows = {name: [column[i] for i in batch] for name, column in columns.items()}
+            inputs = self.tokenizer.pad(rows, return_tensors="pt").to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                outputs = self.model(**inputs)
+            yield batch, outputs
+
+
+class WordNetwork(Network):
+    """A tagger of the zoo or of transformers, which answers for each word of a sentence at its first sub-token."""
+
+    kind = "tagger"
+    auto_class = AutoModelForTokenClassification
+
+    def __init__(self, path: str, batch_size: int, bf16: bool):
+        """As for `Network`.
+
+        Raises:
+            RecipeError: it cannot be loaded, or its tokenizer does not tell which word a sub-token belongs to.
+        """
+        super().__init__(path, batch_size, bf16)
+        if not self.tokenizer.is_fast:
+            raise RecipeError(
+                f"The teacher {path} has a slow tokenizer, which does not tell which word a sub-token belongs to. "
+                "Name a teacher with a fast one (tokenizer.json)."
+            )
+        self.tokenizer.padding_side = "right"  # positions are counted from the left
+
+    def _reads(self) -> list[Any]:
+        return [*super()._reads(), *(self.tokenizer.init_kwargs.get(name) for name in ("letters", "word_length"))]
+
+    def __call__(self, sentences: list[tuple[str, ...]]) -> Tensor:
+        """Sentences -> logits of all their words, [R, C] in fp32: NaN for a word that is not read.
+
+        That is a word beyond the maximum length, or one that the tokenizer drops. Of a model with a CRF, logits are
+        the logarithms of its marginals: its emissions leave out what it knows of neighbouring tags.
+        """
+        encoded = self._encoded(list(map(list, sentences)), is_split_into_words=True)
+        starts = []  # of each sentence the words that are read, and their first sub-tokens
+        for encoding in encoded.encodings:
+            first: dict[int, int] = {}
+            for position, word in enumerate(encoding.word_ids):
+                if word is not None:
+                    first.setdefault(word, position)
+            starts.append(first)
+        columns = {name: encoded[name] for name in ("input_ids", "character_ids") if name in encoded}
+        found = [torch.full((len(words), self.model.config.num_labels), math.nan) for words in sentences]
+        for batch, outputs in self._outputs(columns):
+            logits, marginals = outputs.logits, getattr(outputs, "marginals", None)
+            if marginals is not None:
+                logits = marginals.clamp(min=torch.finfo(marginals.dtype).tiny).log()
+            # NaN would say that a word is not read; infinity is refused.
+            logits = logits.float().cpu().nan_to_num(nan=math.inf, posinf=math.inf, neginf=-math.inf)
+            for i, row in zip(batch, logits, strict=True):
+                found[i][list(starts[i])] = row[list(starts[i].values())]
+        return torch.cat(found)
 
 
 class Bag:

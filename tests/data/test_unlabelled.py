@@ -1,9 +1,9 @@
-"""Texts without labels: where they may be, what is left out of them and counted, and what is refused."""
+"""Texts and sentences without labels: where they may be, what is left out of them and counted, and what is refused."""
 
 import pyarrow as pa
 import pytest
 
-from rnnzoo.data import texts
+from rnnzoo.data import sentences, texts
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.errors import DataError
 from rnnzoo.data.formats import TEXT_READERS
@@ -148,3 +148,70 @@ def test_the_unsupervised_reviews_of_imdb(real_data):
     assert len(found) == len(set(found)) > 48_000 and not any(map(set(found).intersection, labelled))
     # 266 different ones of test, some of them twice.
     assert "left out are 270 that stand in test, 128 that stand in validation, 240 that" in corpus.remarks[-1]
+
+
+# ---- sentences ----
+
+TAGGED = {
+    "train": [{"tokens": ["Ada", f"ran{i}"], "ner_tags": ["B-PER", "O"]} for i in range(5)],
+    "validation": [{"tokens": ["Bo", "sat"], "ner_tags": ["B-PER", "O"]}],
+    "test": [{"tokens": ["Cy", "lay"], "ner_tags": ["B-PER", "O"]}],
+}
+MORE = [["Dee", "stood"], ["An", "unseen\xa0word"], ["Eve"]]
+HELD = [["Ada", "ran3"], ["Bo", "sat"], ["Cy", "lay"], ["Cy", "lay"], ["Eve"]]  # the last one twice
+
+
+def tagged(folder, unlabelled, **options):
+    return sentences.load("conll2003", str(folder), **{"seed": 0, "unlabelled": str(unlabelled)} | options)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet", "csv", "tsv", "conll", "bio"])
+def test_sentences_without_their_tags_in_any_format(tmp_path, suffix):
+    """Tags that the data set does not have are not read, nor numbers for them that nothing names."""
+    tags = [["B-FISH"] * len(words) if suffix in ("conll", "bio") else [7] * len(words) for words in [*MORE, *HELD]]
+    rows = [{"tokens": words, "ner_tags": row} for words, row in zip([*MORE, *HELD], tags, strict=True)]
+    folder = write(tmp_path / "names", "jsonl", **TAGGED)
+    (tmp_path / "elsewhere").mkdir()
+    corpus = tagged(folder, write(tmp_path / "elsewhere", suffix, more=rows) / f"more.{suffix}")
+    assert corpus.unlabelled.to_dict() == {"tokens": MORE}
+    assert corpus.labels == ["O", "B-PER", "I-PER"] and set(corpus.splits) == set(TAGGED)
+    assert corpus.remarks[-1] == (
+        f"Unlabelled sentences: 3 of the file more.{suffix}; left out are 2 that stand in test, 1 that stand in "
+        "validation, 1 that stand in train, 1 that stand there twice."
+    )
+
+
+def test_sentences_of_a_text_file_are_split_at_white_space(tmp_path):
+    folder = write(tmp_path / "names", "jsonl", **TAGGED)
+    (tmp_path / "more.txt").write_text("Dee  stood\n\nBo sat\nEve .\n")
+    assert tagged(folder, tmp_path / "more.txt").unlabelled["tokens"][:] == [["Dee", "stood"], ["Eve", "."]]
+    path = write(tmp_path / "texts", "jsonl", more=[{"text": "Dee stood"}]) / "more.jsonl"
+    assert tagged(folder, path).unlabelled["tokens"][:] == [["Dee", "stood"]]
+
+
+def test_a_further_split_of_sentences(tmp_path):
+    folder = write(tmp_path / "names", "jsonl", **TAGGED, more=[{"tokens": words} for words in MORE])
+    corpus = tagged(folder, "more")
+    assert corpus.unlabelled["tokens"][:] == MORE
+    assert "3 of the more split (folder names)" in corpus.remarks[-1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([{"tokens": ["a", " "]}], r"Row 0 .* has the tokens \['a', ' '\]"),
+        ([{"tokens": ["Bo", "sat"]}], "No sentence of the file more.jsonl is left"),
+        ([{"tokens": []}], "1 row has no words"),
+        ([{"fish": 1}], "there is no column 'tokens'"),
+    ],
+)
+def test_what_are_no_sentences_is_refused(tmp_path, rows, says):
+    folder = write(tmp_path / "names", "jsonl", **TAGGED)
+    path = write(tmp_path / "elsewhere", "jsonl", more=rows) / "more.jsonl"
+    with pytest.raises(DataError, match=says):
+        tagged(folder, path)
+    for name in ("train", "nowhere"):
+        with pytest.raises(DataError, match=f"unlabelled is '{name}'"):
+            tagged(folder, name)
+    with pytest.raises(DataError, match="synthetic"):
+        sentences.load("conll2003", "made", seed=0, unlabelled=str(path))

@@ -17,6 +17,7 @@ import pytest
 from recipes import demo, imdb, ner, pretrain
 from recipes.baselines import tfidf
 from rnnzoo import cli
+from rnnzoo.data.synthetic.names import make_sentences
 from rnnzoo.data.synthetic.reviews import make_reviews
 from rnnzoo.training import parity
 from rnnzoo.training.run import run
@@ -83,6 +84,11 @@ def place(tmp_path, monkeypatch):
     make_reviews()["train"].select(range(200)).to_csv(tmp_path / "reviews.csv")
     texts = make_reviews()["train"]["text"][200:300]
     (tmp_path / "texts.txt").write_text("".join(f"{text} Text {i}.\n" for i, text in enumerate(texts)))
+    (tmp_path / "path" / "to" / "names").mkdir()
+    for split, rows in make_sentences().items():
+        rows.select(range(100)).to_json(tmp_path / "path" / "to" / "names" / f"{split}.jsonl")
+    sentences = make_sentences()["train"]["tokens"][200:300]
+    (tmp_path / "sentences.txt").write_text("".join(" ".join(words) + "\n" for words in sentences))
     (tmp_path / "stars").mkdir()
     for split, rows in make_reviews().items():
         rows.select(range(60)).to_csv(tmp_path / "stars" / f"{split}.csv")

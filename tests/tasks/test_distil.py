@@ -22,7 +22,7 @@ from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.data.folds import drawn_rows, fold_rows
 from rnnzoo.data.synthetic.reviews import make_reviews
-from rnnzoo.tasks.distil import grouped, known_name
+from rnnzoo.tasks.taught import grouped, known_name
 from rnnzoo.training import answers
 from rnnzoo.training.card import card
 from rnnzoo.training.run import parse

@@ -1,5 +1,6 @@
-"""Answers to texts: asked once, whatever is interrupted, in whatever order, by one process or two."""
+"""Answers to texts and sentences: asked once, whatever is interrupted, in whatever order, by one process or two."""
 
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from accelerate import Accelerator
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import answers as module
-from rnnzoo.training.answers import answers
+from rnnzoo.training.answers import answers, by_text
 
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +94,73 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecipeError, match="Answers cannot be written to .*file/inside"):
         answers(tmp_path / "file" / "inside", Model(), TEXTS)
+
+
+# ---- sentences ----
+
+SENTENCES = [tuple(f"{word}{i}" for word in ["a", "b", "c"][: 1 + i % 3]) for i in range(12)]
+
+
+class Tagger(Model):
+    """Answers with numbers of its own for each word; the word "b4" it does not read."""
+
+    def __call__(self, sentences):
+        if self.fails_at == len(self.asked):
+            raise KeyboardInterrupt
+        self.asked.append(sentences)
+        rows = [[hash_of(word), len(words)] for words in sentences for word in words]
+        rows = torch.tensor(rows, dtype=torch.float)
+        rows[[word == "b4" for words in sentences for word in words]] = float("nan")
+        return rows
+
+
+def test_every_word_has_its_own_answer(tmp_path):
+    model = Tagger()
+    found = answers(tmp_path, model, [*SENTENCES, SENTENCES[4]])
+    torch.testing.assert_close(found, Tagger()([*SENTENCES, SENTENCES[4]]), equal_nan=True)
+    assert sorted(map(len, model.asked)) == [2, 5, 5]
+    for words, rows in zip(SENTENCES, by_text(found, [*SENTENCES, SENTENCES[4]]), strict=False):
+        torch.testing.assert_close(rows, Tagger()([words]), equal_nan=True)
+    again = Tagger()
+    assert torch.equal(answers(tmp_path, again, SENTENCES[::-1])[:3], found[-3 - 2 : -2]) and not again.asked
+
+
+@pytest.mark.parametrize("moment", range(3))
+def test_interrupted_and_resumed_answers_to_sentences_are_those_of_an_uninterrupted_run(tmp_path, moment):
+    whole = answers(tmp_path / "whole", Tagger(), SENTENCES)
+    first, second = Tagger(fails_at=moment), Tagger()
+    with pytest.raises(KeyboardInterrupt):
+        answers(tmp_path / "parts", first, SENTENCES)
+    torch.testing.assert_close(answers(tmp_path / "parts", second, SENTENCES), whole, equal_nan=True, rtol=0, atol=0)
+    assert [*first.asked, *second.asked] == [SENTENCES[i : i + 5] for i in range(0, 12, 5)]
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_sentences_with_the_same_letters_have_answers_of_their_own(tmp_path):
+    alike = [
+        ("ab", "c"),
+        ("a", "bc"),
+        ("ab c",),
+        ("ab,", "c"),
+        ("ab", ",c"),
+        ('ab","c',),
+        ("ab", "c", ""),
+        ("\ud800",),
+    ]
+    model = Tagger()
+    found = answers(tmp_path, model, alike)
+    assert sum(map(len, model.asked)) == len(alike)
+    torch.testing.assert_close(found, Tagger()(alike))
+
+
+@pytest.mark.parametrize("bad", [[math.inf, 0.0], [math.nan, 0.0]], ids=str)
+def test_a_word_is_not_read_or_has_logits_that_are_finite(tmp_path, bad):
+    with pytest.raises(RecipeError, match="not finite: it cannot teach"):
+        answers(tmp_path / "bad", lambda sentences: torch.tensor([[1.0, 2.0], bad]), [("a", "b")])
+    assert not (tmp_path / "bad").exists()
+
+
+# ---- several processes ----
 
 
 def main(folder):

@@ -9,7 +9,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import rnnzoo
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.training.teachers import Teacher, combine, spread
+from rnnzoo.training.answers import answers, by_text
+from rnnzoo.training.teachers import Teacher, WordNetwork, combine, spread
 from tests.support import small_bert
 
 
@@ -106,6 +107,93 @@ def test_a_bag_answers_with_log_probabilities_and_its_files_are_its_fingerprint(
     assert teacher.load(3, bf16=False).fingerprint == before
     (tmp_path / "weights").write_text("2")
     assert teacher.load(3, bf16=False).fingerprint != before
+
+
+# ---- taggers ----
+
+TAGS = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+TAGGED = {"id2label": dict(enumerate(TAGS)), "label2id": {name: i for i, name in enumerate(TAGS)}}
+SENTENCES = [
+    ("Ada", "Lovelace", "met", "Mr.", "Babbage", "in", "London"),
+    ("New", "York(city)", "is", "far", "from", "London"),
+    ("Reuters)",),
+    ("a", "good") * 20,
+]
+
+
+def tagger_of_the_zoo(folder, **changes):
+    """Writes an untrained tagger of the zoo whose tags depend on each other, if it has a CRF."""
+    tokenizer = rnnzoo.train_tagger_tokenizer(SENTENCES, vocab_size=30)
+    size = {"embedding_size": 5, "hidden_size": 4, "character_size": 4, "vocab_size": len(tokenizer)}
+    config = rnnzoo.LSTMConfig(**size, character_vocab_size=tokenizer.character_vocab_size, **TAGGED | changes)
+    torch.manual_seed(0)
+    model = rnnzoo.LSTMForTokenClassification(config)
+    for weights in model.crf.parameters() if model.crf else ():
+        torch.nn.init.normal_(weights)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def tagger(folder, batch_size=3, bf16=False):
+    return Teacher(str(folder), {}, WordNetwork).load(batch_size, bf16)
+
+
+def transformer(folder):
+    return small_bert.save(folder, **TAGGED)
+
+
+@pytest.mark.parametrize(
+    "save", [lambda folder: tagger_of_the_zoo(folder, use_crf=True), tagger_of_the_zoo, transformer]
+)
+def test_a_tagger_answers_for_each_word_at_its_first_sub_token(tmp_path, save):
+    """Whatever sentences are asked together: as the model does alone; with a CRF, by its marginals."""
+    model = tagger(save(tmp_path))
+    found = by_text(model(SENTENCES), SENTENCES)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for words, rows in zip(SENTENCES, found, strict=True):
+        assert len(rows) == len(words)
+        inputs = tokenizer([list(words)], is_split_into_words=True, return_tensors="pt")
+        with torch.no_grad():
+            outputs = model.model(**inputs)
+        marginals = getattr(outputs, "marginals", None)
+        probabilities = outputs.logits.softmax(-1) if marginals is None else marginals
+        word_ids = inputs.word_ids(0)
+        expected = torch.stack([probabilities[0, word_ids.index(n)] for n in range(len(words))])
+        torch.testing.assert_close(rows.softmax(-1), expected, atol=1e-5, rtol=0)
+
+
+def test_words_that_a_tagger_does_not_read_have_no_logits(tmp_path):
+    """Beyond its 64 positions, and what transformers' tokenizers drop: variation selectors."""
+    found = tagger(transformer(tmp_path))([("a",) * 100, ("good", "\ufe0f", "film")]).isfinite().all(1)
+    assert found.tolist() == [True] * 62 + [False] * 38 + [True, False, True]
+
+
+def test_a_tagger_whose_weights_are_not_finite_cannot_teach(tmp_path):
+    """NaN would pass for words that are not read."""
+    model = tagger(transformer(tmp_path / "bert"))
+    with torch.no_grad():
+        model.model.classifier.weight.fill_(float("nan"))
+    with pytest.raises(RecipeError, match="not finite: it cannot teach"):
+        answers(tmp_path / "answers", model, SENTENCES)
+
+
+def test_a_taggers_fingerprint_follows_from_its_characters_too(tmp_path):
+    folder = tagger_of_the_zoo(tmp_path)
+    first = tagger(folder).fingerprint
+    assert tagger(folder, batch_size=7).fingerprint == first
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["letters"] = config["letters"][::-1]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    assert tagger(folder).fingerprint != first
+
+
+def test_what_is_no_tagger_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="is neither a tagger of transformers nor a folder that a recipe wrote"):
+        Teacher(str(tmp_path), {}, WordNetwork)
+    of_texts = Teacher(str(of_the_zoo(tmp_path / "classifier")), {}, WordNetwork)
+    with pytest.raises(RecipeError, match="has the classes negative, positive, and the data O, B-LOC"):
+        of_texts.columns(TAGS)
 
 
 # ---- several teachers ----
