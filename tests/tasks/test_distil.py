@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -450,6 +451,7 @@ def test_a_wide_part_beside_a_student_is_fitted_on_the_labelled_rows(data, tmp_p
     results = recipes.run(Kept, tmp_path / "student", data, **NEW | {"model": model}, **BRIEF, **options)
     assert 0 < results["wide"]["validation"] <= 1 and results["distillation"]["rows"]["unlabelled"] > 50
     weight = load_file(tmp_path / "student" / "model.safetensors")["wide.weight"].double().numpy()
+    weight = np.concatenate([-weight, weight], axis=1) / 2  # the margin as two logits
     own = torch.from_numpy(presence(kept[0]["input_ids"], 256) @ weight)
     distances = (own - torch.tensor(kept[0]["wide_logits"])).abs().amax(1)
     labelled = torch.tensor(kept[0]["labels"]) != -100

@@ -67,6 +67,7 @@ def test_an_option_says_whether_it_decides_what_is_learned():
         *("output_dir", "eval_batch_size", "half_precision", "verify_rows", "num_threads", "report_to"),
         *("checkpointing_steps", "checkpointing_minutes", "keep", "resume"),
         *("push_to_hub", "hub_model_id", "hub_private", "no_examples", "validation_only"),
+        "word2vec_folder",
     }
     # A task's own fields say it in the same way; without a word, they decide.
     assert incidental(SmallOptions()) == incidental(Options)
