@@ -55,8 +55,8 @@ class RecurrentConfig(PreTrainedConfig):
         wide_size: a sequence classifier adds the logits of a linear model on words and pairs of neighbouring words,
             hashed into this many buckets (Wide & Deep, Cheng et al. 2016); 0: it has none. Of two labels a bucket has
             one weight, for the margin between them.
-        wide_dropout: in training, the share of rows that the network classifies without those logits, so that it learns
-            what it can do by itself instead of correcting the wide part alone.
+        wide_dropout: in training, the share of rows that the network classifies without those logits, so that it
+            learns what it can do by itself instead of correcting the wide part alone.
         tie_word_embeddings: a language model's output layer shares the embedding's weights.
 
     Raises:
