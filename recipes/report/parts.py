@@ -20,12 +20,14 @@ def table(results: list[dict]) -> str:
     found = sorted(by_name(results), key=lambda model: (model.name != BASE, -model.validation, model.name))
     base = found[0] if found[0].name == BASE else None
     changes = {model.name: changed(base, model) if base else {} for model in found}
+    any_wide = any(run.get("wide") for run in results)
     rows = [
         [
             model.name,
             "; ".join(f"{key} {value}" for key, value in changes[model.name].items()) or "–",
             ", ".join(contained(model.name, changes)) or "–",
             mean_and_range(model.validations),
+            *([wide_alone(model)] if any_wide else []),
             f"{100 * (model.validation - base.validation):+.1f}" if base and model is not base else "–",
             ", ".join(str(run["seed"]) for run in model.runs),
             f"{mean(run['train_seconds'] for run in model.runs) / 60:.0f}",
@@ -34,7 +36,7 @@ def table(results: list[dict]) -> str:
     ]
     task, dataset = found[0].task, found[0].runs[0]["dataset"]
     heading = ["model", f"changed from {BASE}", "with the parts", f"validation {task.metric}, mean (from, to)"]
-    heading += ["points", "seeds", "minutes"]
+    heading += [*(["its wide part alone"] if any_wide else []), "points", "seeds", "minutes"]
     known = f" ({dataset['validation']})" if dataset.get("validation") else ""
     noise = (
         f" One accuracy is known to ±{margin(found[0].validation, dataset['splits']['validation']):.1f} points."
@@ -47,6 +49,12 @@ def table(results: list[dict]) -> str:
         "minutes: of this run's training, word vectors included; not those of teachers, or of a checkpoint that it "
         "starts from.\n"
     )
+
+
+def wide_alone(model: Model) -> str:
+    """What the wide parts of its runs achieve without the networks beside them, on average."""
+    found = [run["wide"]["validation"] for run in model.runs if run.get("wide")]
+    return f"{mean(found):.4f}" if found else "–"
 
 
 def changed(base: Model, model: Model) -> dict[str, str]:

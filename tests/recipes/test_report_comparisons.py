@@ -275,6 +275,14 @@ def test_what_the_base_has_and_a_run_lacks_is_a_change():
     assert "| less | – | – | 0.9000 | – |" in parts([run]), "without a base there is nothing to differ from"
 
 
+def test_a_part_with_a_wide_part_says_what_that_achieves_alone():
+    runs = [part("base", 0.9), part("wide", 0.92, **{"model.wide_size": 512}) | {"wide": {"validation": 0.9125}}]
+    heading, _, *rows = parts(runs).splitlines()
+    place = heading.split("|").index(" its wide part alone ")
+    assert [row.split("|")[place].strip() for row in rows[:2]] == ["–", "0.9125"]
+    assert "wide part" not in parts(runs[:1])
+
+
 def test_parts_on_other_examples_have_a_table_of_their_own():
     other = part("base", 0.8)
     del other["dataset"]["validation"]
