@@ -124,7 +124,7 @@ def card(options: argparse.Namespace) -> None:
         sys.exit(f"error: {options.folder} has no results.json: give a folder that a run has written.")
     results = json.loads(path.read_text(encoding="utf-8"))
     if "test" not in results["metrics"]:
-        sys.exit(f"error: {options.folder} has results on validation only, and no model: there is no card of it.")
+        sys.exit(f"error: {options.folder} has no test scores (validation_only): there is no card of it.")
     from rnnzoo.training.card import card as text_of
 
     print(text_of(results))

@@ -81,7 +81,7 @@ def main(paths: list[str]) -> None:
         result = read(file)
         config = result["config"]
         if "test" not in result["metrics"]:
-            print(f"left out: {file.parent}, whose run evaluated validation only, and wrote no model")
+            print(f"left out: {file.parent}, whose run evaluated validation only, and has no card")
             continue
         task = task_of(result)
         # Runs of several tasks on the same texts are interleaved, such as a student with its teachers; a task may also

@@ -134,7 +134,8 @@ class Options:
     )
     validation_only: bool = option(
         False,
-        "stop after validation: test is not evaluated, and nothing but results.json is written; to compare settings",
+        "stop after validation: test is not evaluated, and only the model and results.json are written; to compare "
+        "settings, and for teachers",
         decides=False,
         group="Results",
     )
@@ -203,7 +204,7 @@ class Options:
         if self.hub_private and not self.push_to_hub:
             raise RecipeError("hub_private is true, but has no effect without push_to_hub: add that, or leave it out.")
         if self.validation_only and self.push_to_hub:
-            raise RecipeError("validation_only writes no model that push_to_hub could push: leave out one of them.")
+            raise RecipeError("validation_only writes no card that push_to_hub could push: leave out one of them.")
         for name, refused, why in (
             ("dataset", self.dataset == "made", "the synthetic data is in memory already"),
             ("word_vectors", self.word_vectors == WORD2VEC, "word2vec reads all texts several times"),

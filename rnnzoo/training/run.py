@@ -25,7 +25,7 @@ from rnnzoo.training.loop import brief, selects, train
 from rnnzoo.training.options import Options, incidental
 from rnnzoo.training.provenance import device_name, git_commit, versions
 from rnnzoo.training.resume import Progress
-from rnnzoo.training.run_folder import check_free, in_fp16, write, write_results
+from rnnzoo.training.run_folder import check_free, in_fp16, write, write_untested
 from rnnzoo.training.task import Task
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
 
@@ -197,7 +197,7 @@ def fit(
 ) -> dict[str, Any]:
     """Trains, evaluates the test split once, writes the folder, pushes it, and returns what is in its results.json.
 
-    With `validation_only`, test is not evaluated, and results.json is all that is written.
+    With `validation_only`, test is not evaluated, and model, tokenizer and results.json are all that is written.
 
     Args:
         known: what results.json says of the data and of where the model came from.
@@ -231,7 +231,7 @@ def fit(
     if accelerator.is_main_process:
         folder = Path(options.output_dir)
         if options.validation_only:
-            write_results(folder, results)
+            write_untested(folder, model, tokenizer, results)
         else:
             names = write(folder, model, tokenizer, results, task, predictions)
         for probe in results.get("probes", []):

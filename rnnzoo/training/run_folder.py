@@ -54,11 +54,7 @@ def write(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        # The configuration says float32 all the same, so that they are loaded as that.
-        weights = in_fp16(model) if results["config"]["half_precision"] else None
-        model.save_pretrained(unfinished, state_dict=weights)
-        tokenizer.save_pretrained(unfinished)
-        results["weights_bytes"] = (unfinished / "model.safetensors").stat().st_size
+        save(unfinished, model, tokenizer, results)
         results["served"] = verify(task, unfinished, predictions, results["config"]["verify_rows"])
         examples = task.corpus.splits["test"]
         rows = list(task.table(examples, predictions))
@@ -72,38 +68,69 @@ def write(
         results["probes"] = [probe._asdict() for probe in task.probe(unfinished)]
         (unfinished / "README.md").write_text(card(results), encoding="utf-8")
         draw_curves(results, unfinished / "history.png")
-        text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-        (unfinished / "results.json").write_text(text, encoding="utf-8")
+        write_results(unfinished, results)
         for name in ("results.json", "confusion.png"):  # of an older run; not every run has a confusion matrix
             (folder / name).unlink(missing_ok=True)
-        names = sorted((path.name for path in unfinished.iterdir()), key=lambda name: name == "results.json")
-        for name in names:
-            (unfinished / name).replace(folder / name)
+        names = move(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     resume.discard(folder)
     return names
 
 
+def write_untested(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, results: dict[str, Any]
+) -> None:
+    """Writes the folder of a run that evaluated no test split: model, tokenizer and, last, results.json."""
+    unfinished = folder / ".unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        save(unfinished, model, tokenizer, results)
+        write_results(unfinished, results)
+        (folder / "results.json").unlink(missing_ok=True)
+        move(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    resume.discard(folder)
+
+
 def check_free(folder: Path) -> None:
-    """Refuses a folder with a model for a run that writes none: its results would be taken for that model's.
+    """Refuses a folder with a card for a run that writes none: the card would be taken for the new model's.
 
     Raises:
         RecipeError: there is one.
     """
-    if (folder / "model.safetensors").exists():
+    if (folder / "README.md").exists():
         raise RecipeError(
-            f"output_dir {folder} has a saved model, and validation_only would put the results of another run beside "
-            "it: choose another --output_dir."
+            f"output_dir {folder} has the card and the test scores of another model, and validation_only would leave "
+            "them beside its own: choose another --output_dir."
         )
 
 
+def save(
+    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, results: dict[str, Any]
+) -> None:
+    """Saves model and tokenizer, and notes the size of the weights in the results."""
+    # With half_precision too, the configuration says float32, so that they are loaded as that.
+    weights = in_fp16(model) if results["config"]["half_precision"] else None
+    model.save_pretrained(folder, state_dict=weights)
+    tokenizer.save_pretrained(folder)
+    results["weights_bytes"] = (folder / "model.safetensors").stat().st_size
+
+
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Writes results.json alone, completely or not at all: the folder of a run that evaluated validation only."""
-    unfinished = folder / "results.json.new"
-    unfinished.write_text(json.dumps(results, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    unfinished.replace(folder / "results.json")
-    resume.discard(folder)
+    """Writes results.json."""
+    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
+    (folder / "results.json").write_text(text, encoding="utf-8")
+
+
+def move(unfinished: Path, folder: Path) -> list[str]:
+    """Moves complete files into place, results.json last, and returns their names."""
+    names = sorted((path.name for path in unfinished.iterdir()), key=lambda name: name == "results.json")
+    for name in names:
+        (unfinished / name).replace(folder / name)
+    return names
 
 
 def draw_curves(results: dict[str, Any], path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_value_out_of_range_is_refused(name):
         ({"model_name_or_path": "runs/x", "tokenizer": {"vocab_size": 3}}, "leave out model_name_or_path"),
         ({"model_name_or_path": "runs/x", "word_vectors": "word2vec"}, "leave out .*word_vectors"),
         ({"hub_private": True}, "no effect without push_to_hub"),
-        ({"validation_only": True, "push_to_hub": True}, "validation_only writes no model"),
+        ({"validation_only": True, "push_to_hub": True}, "validation_only writes no card"),
         ({"streaming": True, "dataset": "made"}, "dataset is made and streaming is true: .* Leave out one"),
         ({"word2vec_folder": "kept"}, "word2vec_folder is kept, but has no effect: set word_vectors to word2vec"),
         ({"streaming": True, "word_vectors": "word2vec"}, "word_vectors is word2vec and streaming is true"),

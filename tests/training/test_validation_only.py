@@ -1,4 +1,4 @@
-"""--validation_only: what it measures, that test is never evaluated, and a folder that is no checkpoint."""
+"""--validation_only: what it measures, that test is never evaluated, and a folder with a model that has no card."""
 
 import json
 
@@ -37,12 +37,14 @@ class Watched(TASK):
 
 
 @pytest.mark.parametrize("half_precision", [False, True])
-def test_it_is_the_same_run_without_test_and_without_a_model(tmp_path, reviews, half_precision, capsys):
+def test_it_is_the_same_run_and_model_without_test(tmp_path, reviews, half_precision, capsys):
     Watched.scored = []
     found = run(Watched, tmp_path / "part", reviews, **BRIEF, validation_only=True, half_precision=half_precision)
     assert set(Watched.scored) == {SIZES["validation"]}
     assert "validation: accuracy" in capsys.readouterr().out
-    assert [path.name for path in (tmp_path / "part").iterdir()] == ["results.json"]
+    names = {path.name for path in (tmp_path / "part").iterdir()}
+    assert names >= {"results.json", "config.json", "model.safetensors", "tokenizer.json", "modeling_rnnzoo.py"}
+    assert not names & {"README.md", "predictions.csv", "history.png"}
     assert (tmp_path / "part" / "results.json").read_text() == json.dumps(found, indent=2) + "\n"
     complete = run(Watched, tmp_path / "complete", reviews, **BRIEF, half_precision=half_precision)
     assert SIZES["test"] in Watched.scored
@@ -50,21 +52,23 @@ def test_it_is_the_same_run_without_test_and_without_a_model(tmp_path, reviews, 
     assert found["test_correct"] is None and found["baselines"] == {}
     losses = [[record["train_loss"] for record in results["history"]] for results in (found, complete)]
     assert losses[0] == losses[1]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("part", "complete")]
+    assert weights[0] == weights[1]
 
 
-def test_a_folder_with_a_model_is_refused_before_any_work(tmp_path, sentences):
+def test_a_folder_with_a_card_is_refused_before_any_work(tmp_path, sentences):
     options = BRIEF | {"num_train_epochs": 1}
     results = run(TAG, tmp_path, sentences, **options)
     assert results["test_correct"] is None, "the tags of a sentence are not one answer"
     before = (tmp_path / "results.json").read_text()
-    with pytest.raises(RecipeError, match="has a saved model, and validation_only would put the results of another"):
+    with pytest.raises(RecipeError, match="has the card and the test scores of another model"):
         run(TAG, tmp_path, "nowhere", **options, validation_only=True)
     assert (tmp_path / "results.json").read_text() == before
 
 
 def test_there_is_no_card_and_no_latency_of_it(tmp_path, sentences, capsys):
     run(TAG, tmp_path, sentences, **BRIEF, validation_only=True)
-    with pytest.raises(SystemExit, match="has results on validation only, and no model"):
+    with pytest.raises(SystemExit, match="has no test scores"):
         cli.main(["card", str(tmp_path)])
     latency.main([str(tmp_path)])
     assert f"left out: {tmp_path}, whose run evaluated validation only" in capsys.readouterr().out
