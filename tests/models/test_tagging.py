@@ -437,7 +437,8 @@ def test_who_forgets_eval_has_an_answer(tagger, tokenizer):
     batch = tokenizer("Ada Lovelace", return_tensors="pt")
     with_gradients = tagger.train()(**batch).logits
     with torch.no_grad():
-        assert torch.equal(tagger(**batch).logits, with_gradients)
+        # Not bitwise: without gradients a kernel may take another path.
+        torch.testing.assert_close(tagger(**batch).logits, with_gradients)
 
 
 def test_missing_characters_are_refused_with_the_way_out(tagger, tokenizer):
