@@ -1,7 +1,6 @@
 """A small text classifier that one or several teachers teach, on labelled and unlabelled texts.
 
-accelerate launch -m recipes.distil --config recipes/configs/distil/distil-lstm.yaml --unlabelled unsupervised \\
-    --teachers runs/minilm-fold-0 runs/minilm-fold-1 runs/tfidf --output_dir runs/distil-lstm-0
+accelerate launch -m recipes.distil --config recipes/configs/distil/distil-lstm.yaml --output_dir runs/distil-lstm-0
 
 Teachers are folders that a recipe wrote (networks, transformers, bags of words) or text classifiers of the Hub.
 """

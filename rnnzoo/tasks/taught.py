@@ -57,7 +57,7 @@ class TaughtOptions(Options):
         decides=False,
     )
     teacher_batch_size: int = option(32, "texts that a teacher answers at a time", group="Teachers", decides=False)
-    teacher_bf16: bool = option(False, "ask teachers under bf16 autocast", group="Teachers")
+    teacher_bf16: bool = option(False, "ask teachers with their weights in bf16", group="Teachers")
 
     def __post_init__(self):
         super().__post_init__()

@@ -108,9 +108,7 @@ def check_free(folder: Path) -> None:
         )
 
 
-def save(
-    folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, results: dict[str, Any]
-) -> None:
+def save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, results: dict[str, Any]) -> None:
     """Saves model and tokenizer, and notes the size of the weights in the results."""
     # With half_precision too, the configuration says float32, so that they are loaded as that.
     weights = in_fp16(model) if results["config"]["half_precision"] else None

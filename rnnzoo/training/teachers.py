@@ -109,15 +109,15 @@ class Network:
     auto_class: ClassVar[type] = AutoModelForSequenceClassification
 
     def __init__(self, path: str, batch_size: int, bf16: bool):
-        """`bf16` asks it under autocast.
+        """`bf16` asks it with weights of that precision.
 
         Raises:
             RecipeError: it cannot be loaded.
         """
-        self.batch_size, self.bf16, self.device = batch_size, bf16, PartialState().device
+        self.batch_size, self.device = batch_size, PartialState().device
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(path)
-            model = self.auto_class.from_pretrained(path, dtype=torch.float32)
+            model = self.auto_class.from_pretrained(path, dtype=torch.bfloat16 if bf16 else torch.float32)
         except Exception as error:  # whatever is in a folder that somebody names
             raise RecipeError(
                 f"The teacher {path} cannot be loaded as a {self.kind}: {' '.join(str(error).split())[:500]}"
@@ -143,7 +143,7 @@ class Network:
         """A hash of all that its answers follow from: weights, configuration, tokenizer, precision."""
         config = self.model.config.to_dict()
         config = {name: config[name] for name in config.keys() - {"_name_or_path", "transformers_version"}}
-        known = [sorted(config.items()), *self._reads(), self.max_length, self.bf16]
+        known = [sorted(config.items()), *self._reads(), self.max_length, str(self.model.dtype)]
         found = blake2b(repr(known).encode(), digest_size=8)
         for name, tensor in sorted(self.model.state_dict().items()):
             found.update(name.encode())
@@ -175,9 +175,7 @@ class Network:
         for batch in batches(list(map(len, columns["input_ids"])), self.batch_size, seed=None):
             rows = {name: [column[i] for i in batch] for name, column in columns.items()}
             inputs = self.tokenizer.pad(rows, return_tensors="pt").to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                outputs = self.model(**inputs)
-            yield batch, outputs
+            yield batch, self.model(**inputs)
 
 
 class WordNetwork(Network):
