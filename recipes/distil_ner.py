@@ -1,6 +1,6 @@
 """A small tagger that one or several teachers teach, on labelled sentences.
 
-accelerate launch -m recipes.distil_ner --config recipes/configs/distil/distil-ner.yaml \\
+accelerate launch -m recipes.distil_ner --config recipes/configs/distil_ner/distil-ner.yaml \\
     --teachers runs/bert-fold-0 runs/bert-fold-1 --output_dir runs/distil-ner-0
 
 Teachers are folders that recipes.ner or recipes.tag wrote, or token classifiers of the Hub with a fast tokenizer.

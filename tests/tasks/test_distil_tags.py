@@ -396,6 +396,6 @@ def test_teachers_that_may_answer_nothing_or_know_other_tags_are_refused(data, t
 
 
 def test_the_configuration_is_that_of_the_tagger_without_teachers(teachers):
-    ours, theirs = (ROOT / "recipes" / "configs" / path for path in ("distil/distil-ner.yaml", "ner/lstm.yaml"))
+    ours, theirs = (ROOT / "recipes" / "configs" / path for path in ("distil_ner/distil-ner.yaml", "ner/lstm.yaml"))
     assert yaml.safe_load(ours.read_text()) == yaml.safe_load(theirs.read_text()) | {"output_dir": "runs/distil-ner"}
     assert parse(TASK, ["--config", str(ours), "--teachers", str(teachers / "hub")]).model["use_crf"]
