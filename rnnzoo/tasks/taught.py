@@ -7,6 +7,7 @@ texts alone; N of its kind, each trained with `fold: K/N`, answer labelled ones 
 
 import json
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import chain, islice
@@ -50,6 +51,12 @@ class TaughtOptions(Options):
         "weight of the soft loss on rows with a label and an answer; the label has the rest",
         group="Teachers",
     )
+    unlabelled_answers: int | None = option(
+        None,
+        "ask teachers about only so many of the unlabelled texts, the same in every run; from the others, words and "
+        "word vectors are learned (default: all)",
+        group="Teachers",
+    )
     answers: str | None = option(
         None,
         "folder for the answers of the teachers, which other runs can share (default: OUTPUT_DIR/answers)",
@@ -70,6 +77,11 @@ class TaughtOptions(Options):
             )
         if not all(0 < weight < math.inf for weight in self.teacher_weights):
             raise RecipeError(f"teacher_weights are {self.teacher_weights}: each must be above 0.")
+        if self.unlabelled_answers is not None and self.unlabelled_answers < 1:
+            raise RecipeError(
+                f"unlabelled_answers is {self.unlabelled_answers}: it must be at least 1. To learn from labelled texts "
+                "alone, leave unlabelled out."
+            )
         if self.teacher_batch_size < 1:
             raise RecipeError(f"teacher_batch_size is {self.teacher_batch_size}: it must be at least 1.")
         if len(set(self.teachers)) < len(self.teachers):
@@ -119,9 +131,10 @@ class Taught(Task):
         teachers = [Teacher(path, self.loaders, self.network) for path in options.teachers]
         columns = [teacher.columns(self.labels) for teacher in teachers]  # refused before any of them is asked
         splits, unlabelled = self.corpus.splits, self.corpus.unlabelled
+        asked = asked_about(0 if unlabelled is None else len(unlabelled), options.unlabelled_answers)
         texts = {
             "labelled": self.texts(splits["train"]),
-            "unlabelled": [] if unlabelled is None else self.texts(unlabelled),
+            "unlabelled": [] if unlabelled is None else self.texts(unlabelled.select(asked)),
             "validation": self.texts(splits["validation"]),
         }
         logits = {
@@ -135,7 +148,7 @@ class Taught(Task):
         spreads = [spread_of(members, z, sizes) for members, z in zip(groups, complete, strict=True)]
         soft = combine(complete, spreads, options.teacher_weights or [1.0] * len(groups))
         parts = parted(soft, texts)
-        self.found |= {"together": {"validation": self.score(parts["validation"])}, "rows": self.join(parts)}
+        self.found |= {"together": {"validation": self.score(parts["validation"])}, "rows": self.join(parts, asked)}
         PartialState().print(*self.found["remarks"], sep="\n")
 
     def texts(self, rows: Dataset) -> list[Text]:
@@ -228,14 +241,20 @@ class Taught(Task):
         same = (dataset["name"], dataset["splits"]["test"]) == (self.corpus.name, test)
         return teacher.results["metrics"].get("test", {}).get(self.description.metric) if same else None
 
-    def join(self, soft: dict[str, list[Tensor]]) -> dict[str, int]:
-        """Makes the training rows, each with the logits of its teachers (NaN: none); returns how many there are."""
+    def join(self, soft: dict[str, list[Tensor]], asked: list[int]) -> dict[str, int]:
+        """Makes the training rows, each with the logits of its teachers (NaN: none); returns how many there are.
+
+        `asked` are the numbers of the unlabelled rows that `soft` is about; the others stay where they are.
+        """
         rows = self.rows["train"].add_column("teacher", [answer.tolist() for answer in soft["labelled"]])
         kept = [i for i, answer in enumerate(soft["unlabelled"]) if has_answer(answer)]
         counts = {"labelled": len(rows), "label alone": len(rows) - sum(map(has_answer, soft["labelled"]))}
-        counts |= {"unlabelled": len(kept), "left out": len(soft["unlabelled"]) - len(kept)}
+        counts |= {"unlabelled": len(kept), "left out": len(asked) - len(kept)}
         if kept:
-            unlabelled = self.rows.pop("unlabelled").select(kept)
+            unlabelled = self.rows.pop("unlabelled")
+            if others := sorted(set(range(len(unlabelled))) - set(asked)):
+                self.rows["unlabelled"] = unlabelled.select(others)
+            unlabelled = unlabelled.select([asked[i] for i in kept])
             if "labels" not in unlabelled.column_names:  # a sentence has them, one for each token
                 unlabelled = unlabelled.add_column("labels", [UNLABELLED] * len(kept))
             unlabelled = unlabelled.add_column("teacher", [soft["unlabelled"][i].tolist() for i in kept])
@@ -285,6 +304,19 @@ class Taught(Task):
             for teacher in self.found["teachers"]
         ]
         return super().more_results(results) | {"distillation": self.found | {"teachers": teachers}}
+
+
+def asked_about(rows: int, most: int | None) -> list[int]:
+    """The numbers of the unlabelled rows that teachers are asked about, ascending: the same for every seed.
+
+    Raises:
+        RecipeError: there are not so many.
+    """
+    if most is None:
+        return list(range(rows))
+    if most > rows:
+        raise RecipeError(f"unlabelled_answers is {most}, but there are {rows} unlabelled texts: lower it.")
+    return sorted(random.Random(0).sample(range(rows), most))
 
 
 def known_name(dataset: str) -> str:
