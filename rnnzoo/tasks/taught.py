@@ -79,7 +79,7 @@ class TaughtOptions(Options):
             raise RecipeError(f"teacher_weights are {self.teacher_weights}: each must be above 0.")
         if self.unlabelled_answers is not None and self.unlabelled_answers < 1:
             raise RecipeError(
-                f"unlabelled_answers is {self.unlabelled_answers}: it must be at least 1. To learn from labelled texts "
+                f"unlabelled_answers is {self.unlabelled_answers}: it must be at least 1. To learn from labels "
                 "alone, leave unlabelled out."
             )
         if self.teacher_batch_size < 1:

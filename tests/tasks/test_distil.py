@@ -175,8 +175,8 @@ class Watched(TASK):
         self.asked[teacher.name] = dict(zip(chain(*texts.values()), logits, strict=True))
         return logits
 
-    def join(self, parts):
-        counts = super().join(parts)
+    def join(self, parts, asked):
+        counts = super().join(parts, asked)
         type(self).trained = self.rows["train"][:]
         return counts
 
@@ -257,6 +257,32 @@ def test_folds_together_are_one_teacher(data, teachers, tmp_path):
     mean = torch.stack([model(texts) for model in answers_of]).mean(0)
     torch.testing.assert_close(found[97:], mean, atol=1e-5, rtol=0)
     assert Watched.trained["labels"][97:] == [-100] * 60 and min(Watched.trained["labels"][:97]) == 0
+
+
+def test_teachers_can_be_asked_about_some_of_the_unlabelled_texts_the_same_for_every_seed(data, tmp_path):
+    small_bert.save(tmp_path / "hub")
+    kept, files = [], []
+
+    class Kept(TASK):
+        def fit(self, model, options):
+            kept.append({name: rows["input_ids"][:] for name, rows in self.rows.items()})
+
+    options = {"teachers": [str(tmp_path / "hub")], "unlabelled": unlabelled(data)[0], "max_train_steps": 1}
+    fresh = partial(recipes.run, Kept, dataset=data, **NEW, **BRIEF, **options)
+    for seed in (0, 1):
+        place = tmp_path / "answers"
+        results = fresh(tmp_path / f"{seed}", seed=seed, unlabelled_answers=25, answers=str(place))
+        rows = {"labelled": 97, "label_alone": 0, "unlabelled": 25, "left_out": 0}
+        assert results["distillation"]["rows"] == rows
+        files.append({path.name for path in place.rglob("*.safetensors")})
+    assert files[0] == files[1], "the second run asked about others"
+    fresh(tmp_path / "all")
+    # Those that nobody was asked about are still there, for word vectors.
+    parts = kept[0]["train"][97:], kept[0]["unlabelled"]
+    assert list(map(len, parts)) == [25, 35]
+    assert sorted(chain(*parts)) == sorted(kept[2]["train"][97:]) and "unlabelled" not in kept[2]
+    with pytest.raises(RecipeError, match="unlabelled_answers is 61, but there are 60 unlabelled texts"):
+        fresh(tmp_path / "more", unlabelled_answers=61)
 
 
 # ---- a complete run ----

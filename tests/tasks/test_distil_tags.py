@@ -216,8 +216,8 @@ class Watched(TASK):
         self.asked[teacher.name] = dict(zip(flat, answers.by_text(logits, flat), strict=True))
         return logits
 
-    def join(self, parts):
-        counts = super().join(parts)
+    def join(self, parts, asked):
+        counts = super().join(parts, asked)
         type(self).trained = self.rows["train"][:]
         return counts
 
