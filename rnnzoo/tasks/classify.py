@@ -112,14 +112,10 @@ class Classify(TextTask):
         if options.streaming:  # a checkpoint may have a wide part too
             raise RecipeError(wide.NO_STREAM)
         started = time.perf_counter()
-        found = wide.start(model.wide, self.rows, self.wide_labels(), len(self.labels), options.wide_strength)
+        found = wide.start(model.wide, self.rows, len(self.labels), options.wide_strength)
         seconds = time.perf_counter() - started
         validation = self.metrics(found.softmax(-1).tolist(), self.references(self.corpus.splits["validation"]))
         self.wide = {"validation": validation[self.description.metric], "seconds": round(seconds, 1)}
-
-    def wide_labels(self) -> list[int]:
-        """The class of each training row for the wide part, -100 where there is none."""
-        return self.rows["train"]["labels"][:]
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
         batch = super().collate(columns)

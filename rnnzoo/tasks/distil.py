@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks.classify import Classify, ClassifyOptions
-from rnnzoo.tasks.taught import UNLABELLED, Taught, TaughtOptions
+from rnnzoo.tasks.taught import Taught, TaughtOptions
 
 
 @dataclass
@@ -29,12 +29,6 @@ class Distil(Taught, Classify):
 
     def predictions(self, answers: list[Tensor]) -> list[list[float]]:
         return torch.stack(answers).softmax(-1).tolist()
-
-    def wide_labels(self) -> list[int]:
-        """The labels, and for rows without one the class that the teachers find the most probable."""
-        rows = self.rows["train"]
-        found = torch.tensor(rows["teacher"][:]).nan_to_num().argmax(-1).tolist()
-        return [f if label == UNLABELLED else label for label, f in zip(rows["labels"][:], found, strict=True)]
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
         batch = super().collate(columns)

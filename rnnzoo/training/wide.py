@@ -32,25 +32,24 @@ NO_STREAM = (
 )
 
 
-def start(part: Wide, rows: dict[str, Dataset], labels: list[int], num_labels: int, strength: float) -> Tensor:
-    """Fits the wide part on the training rows that have a class and freezes its weights, all but the scale.
+def start(part: Wide, rows: dict[str, Dataset], num_labels: int, strength: float) -> Tensor:
+    """Fits the wide part on the labelled training rows and freezes its weights, all but the scale.
 
     What it says of a row that it was fitted on is overconfident, and would leave a network beside it nothing to learn.
-    So every row that is trained on gets a column `LOGITS`: for one with a class from a fit on the other folds, of
+    So every row that is trained on gets a column `LOGITS`: for a labelled one from a fit on the other folds, of
     `FOLDS`, and for others from the wide part itself. The margin of the former has a standard deviation of 1, and the
     scale starts at what it was before: the wide part is heard at its full strength from the first step, so that the
     network learns what it does not know instead of learning the same words again.
 
     Args:
-        rows: of a task, see `Task.rows`.
-        labels: the class of each training row, -100 where there is none.
+        rows: of a task, see `Task.rows`; those of train have `labels`, -100 where there is none.
         num_labels: C.
         strength: of scikit-learn's logistic regression, its C.
 
     Returns:
         Its logits for the validation rows, [N, C], with an intercept, which the model leaves to its classifier.
     """
-    labels = np.array(labels)
+    labels = np.array(rows["train"]["labels"])
     labelled = np.flatnonzero(labels != -100)
     x = presence(rows["train"]["input_ids"], part.size)
     fitted = fit(x[labelled], labels[labelled], num_labels, strength)

@@ -86,11 +86,11 @@ def started(num_labels, hidden=0, n=61):
     """A wide part that is fitted on rows of which the last `hidden` have no label; those rows, and their labels."""
     rows, labels = rows_of(n, num_labels)
     labels[n - hidden :] = -100
-    splits = {"train": Dataset.from_dict({"input_ids": rows})}
+    splits = {"train": Dataset.from_dict({"input_ids": rows, "labels": labels.tolist()})}
     for split in ("validation", "unlabelled"):
         splits[split] = Dataset.from_dict({"input_ids": rows_of(40, num_labels, seed=1)[0]})
     part = Wide(SIZE, num_labels)
-    validation = wide.start(part, splits, labels.tolist(), num_labels, STRENGTH)
+    validation = wide.start(part, splits, num_labels, STRENGTH)
     return part, splits, rows, labels, validation
 
 
@@ -138,10 +138,10 @@ def test_classes_are_told_apart_on_validation():
 def test_a_class_that_a_fold_leaves_out_altogether():
     rows, labels = rows_of(40, 2)
     labels[7] = 2
-    splits = {"train": Dataset.from_dict({"input_ids": rows})}
+    splits = {"train": Dataset.from_dict({"input_ids": rows, "labels": labels.tolist()})}
     splits["validation"] = splits["train"]
     part = Wide(SIZE, 4)  # and one that no row has
-    validation = wide.start(part, splits, labels.tolist(), 4, STRENGTH)
+    validation = wide.start(part, splits, 4, STRENGTH)
     assert np.isfinite(splits["train"]["wide_logits"]).all() and part.weight.isfinite().all()
     assert not (validation.argmax(1) == 3).any()
 
