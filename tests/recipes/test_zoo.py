@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 RUNS = {folder.name: run for folder, run in zoo.checkpoints().items()}
 FOLDERS = {name: ROOT / "model_cards" / name for name in RUNS}
 QUICK = ("lstm-glove-conll2003",)  # to evaluate: seconds
-MEGABYTES = {"imdb": 4, "ner": 8}
+MEGABYTES = {"imdb": 4, "distil": 4, "ner": 8}
 FILES = {"README.md", "config.json", "history.png", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 every = pytest.mark.parametrize("name", FOLDERS)
@@ -49,7 +49,7 @@ def staged(tmp_path_factory):
 
 def test_there_are_the_families_the_book_and_a_tagger():
     assert {"rnn-imdb", "birnn-imdb", "lstm-imdb", "gru-imdb", "book-lstm-imdb"} < set(FOLDERS)
-    assert {run["task"] for run in RUNS.values()} == {"imdb", "ner"}
+    assert {run["task"] for run in RUNS.values()} == {"imdb", "distil", "ner"}
 
 
 def test_all_that_is_said_of_them_is_what_the_results_say():
