@@ -82,6 +82,10 @@ class TaughtOptions(Options):
                 f"unlabelled_answers is {self.unlabelled_answers}: it must be at least 1. To learn from labels "
                 "alone, leave unlabelled out."
             )
+        if self.unlabelled_answers is not None and self.unlabelled is None:
+            raise RecipeError(
+                f"unlabelled_answers is {self.unlabelled_answers}, but has no effect: name texts with --unlabelled."
+            )
         if self.teacher_batch_size < 1:
             raise RecipeError(f"teacher_batch_size is {self.teacher_batch_size}: it must be at least 1.")
         if len(set(self.teachers)) < len(self.teachers):
@@ -213,7 +217,8 @@ class Taught(Task):
         # What an option was before there was one is its default.
         own = {key: config.get(key, known[key]) for key in ROWS}
         # Loaded for its rows alone: nothing of it learns from unlabelled texts.
-        unused = {f"{name}_weight": 0.0 for name in OBJECTIVES} | {"unlabelled": None, "unlabelled_batch_size": None}
+        unused = {f"{name}_weight": 0.0 for name in OBJECTIVES}
+        unused |= dict.fromkeys(("unlabelled", "unlabelled_batch_size", "unlabelled_answers"))
         own |= {name: value for name, value in unused.items() if name in known}
         with PartialState().main_process_first():
             train = self.texts(run.load(type(self), replace(options, **own)).splits["train"])

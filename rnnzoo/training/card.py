@@ -60,9 +60,13 @@ def card(results: dict[str, Any], *, spread: str = "", comparison: str = "") -> 
 
 def seen_before(results: dict[str, Any]) -> str:
     """What a model has learned from before its examples, as the end of a sentence."""
-    vectors, before = VECTORS.get(results["config"]["word_vectors"], ""), results.get("started_from")
+    before, taught = results.get("started_from"), results.get("distillation")
+    vectors = "" if before or taught else " and nothing else"
+    vectors += VECTORS.get(results["config"]["word_vectors"], "")
     if results["config"]["word_vectors"] == "word2vec" and results["dataset"].get("unlabelled"):
         vectors += " and the unlabelled ones"
+    if taught:
+        vectors += "; it also learned from the answers of its teachers, and so from what they were trained on"
     if before:
         texts = f"{before['dataset']['splits']['train'] + before['dataset'].get('unlabelled', 0):,}"
         vectors += f"; it started from {before['model']}, trained by `{before['task']}` on {texts} texts"

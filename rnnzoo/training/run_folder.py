@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,7 @@ def write(
     Everything is written beside the folder's old contents first, and moved into place once the pipeline on the new
     files has reproduced `predictions`, the evaluation of the test split.
     """
-    unfinished = folder / ".unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with beside(folder) as unfinished:
         save(unfinished, model, tokenizer, results)
         results["served"] = verify(task, unfinished, predictions, results["config"]["verify_rows"])
         examples = task.corpus.splits["test"]
@@ -72,8 +71,6 @@ def write(
         for name in ("results.json", "confusion.png"):  # of an older run; not every run has a confusion matrix
             (folder / name).unlink(missing_ok=True)
         names = move(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     resume.discard(folder)
     return names
 
@@ -82,17 +79,24 @@ def write_untested(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, results: dict[str, Any]
 ) -> None:
     """Writes the folder of a run that evaluated no test split: model, tokenizer and, last, results.json."""
-    unfinished = folder / ".unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
+    with beside(folder) as unfinished:
         save(unfinished, model, tokenizer, results)
         write_results(unfinished, results)
         (folder / "results.json").unlink(missing_ok=True)
         move(unfinished, folder)
+    resume.discard(folder)
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """An empty folder within this one, for files that are moved into place when they are complete; then removed."""
+    unfinished = folder / ".unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        yield unfinished
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    resume.discard(folder)
 
 
 def check_free(folder: Path) -> None:

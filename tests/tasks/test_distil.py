@@ -283,6 +283,8 @@ def test_teachers_can_be_asked_about_some_of_the_unlabelled_texts_the_same_for_e
     assert sorted(chain(*parts)) == sorted(kept[2]["train"][97:]) and "unlabelled" not in kept[2]
     with pytest.raises(RecipeError, match="unlabelled_answers is 61, but there are 60 unlabelled texts"):
         fresh(tmp_path / "more", unlabelled_answers=61)
+    with pytest.raises(RecipeError, match="unlabelled_answers is 25, but has no effect: name texts"):
+        parse(TASK, ["--teachers", str(tmp_path / "hub"), "--unlabelled_answers", "25"])
 
 
 # ---- a complete run ----
