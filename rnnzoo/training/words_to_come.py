@@ -10,17 +10,21 @@ from rnnzoo.data.errors import RecipeError
 
 # Tokens that share one softmax, over the words that they predict; and tokens whose scores are held at once, few enough
 # to stay in a processor's cache.
-GROUP, BLOCK = 4096, 256
+GROUP, BLOCK = 1024, 256
 
 
 class WordsToCome(nn.Module):
-    """A backbone with an output matrix W that predicts, from the state h_t at word t, which words are the next K.
+    """A backbone with an output layer W, b that predicts, from the state h_t at word t, which words are the next K.
 
     The loss is the mean over tokens and directions of - 1/K Σ_{k ≤ K} a(w_{t+k}) log p(w_{t+k} | h_t), where
-    p = softmax(W h_t); the backward direction predicts the K words before t, with the same W. K = 1 is a language
-    model (Mikolov et al. 2010), K = 5 the target of Johnson & Zhang 2016 (https://arxiv.org/abs/1602.02373), who leave
-    function words out. Here a frequent word counts for less: a(w) = min(1, √(s / f(w))) at a frequency of f(w), as
-    word2vec subsamples it (Mikolov et al. 2013, https://arxiv.org/abs/1310.4546).
+    p = softmax(W h_t + b); the backward direction predicts the K words before t, with the same layer. K = 1 is a
+    language model (Mikolov et al. 2010), K = 5 the target of Johnson & Zhang 2016
+    (https://arxiv.org/abs/1602.02373), who leave function words out. Here a frequent word counts for less:
+    a(w) = min(1, √(s / f(w))) at a frequency of f(w), as word2vec subsamples it (Mikolov et al. 2013,
+    https://arxiv.org/abs/1310.4546).
+
+    b starts as log a(w) f(w), what a network without any context would say. Started at zero, or left out, it has to be
+    made of states: many units then saturate at a constant, and a classifier finds little in the others.
 
     The softmax is an estimate, over the words that some thousand tokens together predict: see `CandidateLoss`. It
     depends on how a batch is split among processes and micro-batches.
@@ -55,6 +59,7 @@ class WordsToCome(nn.Module):
         if subsample:
             weight = (subsample / frequency.clamp(min=1e-12)).sqrt().clamp(max=1)
         weight[left_out] = 0
+        self.bias = nn.Parameter((frequency * weight).clamp(min=1e-9).log())
         self.register_buffer("frequency", frequency, persistent=False)
         self.register_buffer("weight", weight, persistent=False)
 
@@ -77,7 +82,7 @@ class WordsToCome(nn.Module):
             states = y.split(self.config.hidden_size, dim=2)
             sides = [(part, *target) for part, target in zip(states, (ahead, behind), strict=False)]
         states, targets, weights = (torch.cat([part[real] for part in parts]) for parts in zip(*sides, strict=True))
-        loss = CandidateLoss.apply(states, self.output, self.frequency, targets, weights)
+        loss = CandidateLoss.apply(states, self.output, self.bias, self.frequency, targets, weights)
         return ModelOutput(loss=loss / (len(states) * self.words_ahead), logits=y)
 
     def _targets(self, words: Tensor, weights: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -96,35 +101,42 @@ class WordsToCome(nn.Module):
 
 
 class CandidateLoss(torch.autograd.Function):
-    """- Σ_n Σ_k a_nk log p_n(w_nk), p_n = softmax(W h_n - q), its gradients computed in the forward pass.
+    """- Σ_n Σ_k a_nk log p_n(w_nk), p_n = softmax(W h_n + b - q), its gradients computed in the forward pass.
 
     The softmax of `GROUP` tokens is over the words that they predict. A frequent word is nearly always among them, a
     rare one hardly ever; q, the logarithm of that probability, corrects for it (Bengio & Senécal 2008). All scores at
     once, [N, C], would not fit in a processor's cache, and passes over them took most of the time.
 
-    Shapes: states h [N, H], output W [V, H], frequency [V], targets w [N, K] as ids, weights a [N, K].
+    Shapes: states h [N, H], output W [V, H], bias b [V], frequency [V], targets w [N, K] as ids, weights a [N, K].
     """
 
     @staticmethod
-    def forward(ctx, states: Tensor, output: Tensor, frequency: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        total, of_states, of_output = frequency.new_zeros(()), torch.empty_like(states), torch.zeros_like(output)
+    def forward(
+        ctx, states: Tensor, output: Tensor, bias: Tensor, frequency: Tensor, targets: Tensor, weights: Tensor
+    ) -> Tensor:
+        total, of_states = frequency.new_zeros(()), torch.empty_like(states)
+        of_output, of_bias = torch.zeros_like(output), torch.zeros_like(bias)
         for group in zip(*(part.split(GROUP) for part in (states, of_states, targets, weights)), strict=True):
             candidates, places = group[2].unique(return_inverse=True)
             absent = torch.log1p(-frequency[candidates]) * len(places)
-            correction = (-absent.expm1()).clamp(min=1e-9).log()
+            shift = bias[candidates] - (-absent.expm1()).clamp(min=1e-9).log()
             matrix, of_matrix = output[candidates].to(states.dtype), output.new_zeros(len(candidates), output.shape[1])
+            of_shift = torch.zeros_like(shift)
             blocks = (part.split(BLOCK) for part in (group[0], group[1], places, group[3]))
             for h, of_h, t, a in zip(*blocks, strict=True):
-                p = (h @ matrix.T).to(correction.dtype).sub_(correction).softmax(1)
+                p = (h @ matrix.T).to(shift.dtype).add_(shift).softmax(1)
                 total -= (a * p.gather(1, t).clamp(min=1e-30).log()).sum()
-                of_scores = p.mul_(a.sum(1, keepdim=True)).scatter_add_(1, t, -a).to(states.dtype)
+                of_scores = p.mul_(a.sum(1, keepdim=True)).scatter_add_(1, t, -a)
+                of_shift += of_scores.sum(0)
+                of_scores = of_scores.to(states.dtype)
                 torch.mm(of_scores, matrix, out=of_h)
                 of_matrix += of_scores.T @ h
             of_output.index_add_(0, candidates, of_matrix)
-        ctx.save_for_backward(of_states, of_output)
+            of_bias.index_add_(0, candidates, of_shift)
+        ctx.save_for_backward(of_states, of_output, of_bias)
         return total
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        of_states, of_output = ctx.saved_tensors
-        return of_states * gradient.to(of_states.dtype), of_output * gradient, None, None, None
+        of_states, of_output, of_bias = ctx.saved_tensors
+        return of_states * gradient.to(of_states.dtype), of_output * gradient, of_bias * gradient, None, None, None

@@ -52,7 +52,7 @@ def expected(model, texts, K, subsample, directions):
     q = torch.tensor([math.log(1 - (1 - FREQUENCY[w].item()) ** draws) for w in words], dtype=torch.float64)
     total = 0.0
     for h, w, a in terms:
-        total -= a * (model.output[words] @ h - q).log_softmax(0)[words.index(w)]
+        total -= a * (model.output[words] @ h + model.bias[words] - q).log_softmax(0)[words.index(w)]
     return total / (draws * K)
 
 
@@ -77,14 +77,32 @@ def test_the_loss_and_its_gradients_equal_the_formula(fields, directions, K, sub
 def test_groups_and_blocks_of_tokens_add_up():
     N, H, K = GROUP + BLOCK + 7, 4, 3
     torch.manual_seed(0)
-    states, output = (torch.randn(n, H, dtype=torch.float64, requires_grad=True) for n in (N, V))
+    states, output, bias = (torch.randn(*shape).double().requires_grad_() for shape in ((N, H), (V, H), (V,)))
     targets, weights = torch.randint(1, V, (N, K)), torch.rand(N, K).double()
-    found = torch.autograd.grad(2 * CandidateLoss.apply(states, output, FREQUENCY, targets, weights), (states, output))
+    parts = states, output, bias
+    found = torch.autograd.grad(2 * CandidateLoss.apply(*parts, FREQUENCY, targets, weights), parts)
     loss = 0.0
     for h, t, a in zip(states.split(GROUP), targets.split(GROUP), weights.split(GROUP), strict=True):
         q = (1 - (1 - FREQUENCY[1:]) ** len(h)).log()  # every word but the padding is among them
-        loss -= (a * (h @ output[1:].T - q).log_softmax(1).gather(1, t - 1)).sum()
-    torch.testing.assert_close(found, torch.autograd.grad(2 * loss, (states, output)))
+        loss -= (a * (h @ output[1:].T + bias[1:] - q).log_softmax(1).gather(1, t - 1)).sum()
+    torch.testing.assert_close(found, torch.autograd.grad(2 * loss, parts))
+
+
+def test_the_loss_starts_at_that_of_the_frequencies():
+    model, subsample = objective(1, subsample=0.05), 0.05
+    with torch.no_grad():
+        model.output.zero_()
+        words = torch.tensor([5, 4, 3, 6, 7, 8, 10, 11, 5, 3])
+        loss = model(words[None], torch.ones(1, len(words))).loss
+    # Every candidate has a chance of a(w) f(w) / P(w is a candidate) of being the next word.
+    present = words.unique()
+    chance = FREQUENCY * (subsample / FREQUENCY).sqrt().clamp(max=1)
+    p = (chance / (1 - (1 - FREQUENCY) ** (2 * len(words))))[present]
+    p = dict(zip(present.tolist(), (p / p.sum()).tolist(), strict=True))
+    pairs = [*words[1:].tolist(), *words[:-1].tolist()]
+    weight = (subsample / FREQUENCY).sqrt().clamp(max=1)
+    wanted = -sum(weight[w].item() * math.log(p[w]) for w in pairs) / (2 * len(words))
+    assert loss.item() == pytest.approx(wanted)
 
 
 def test_a_stack_of_two_directions_is_refused():
