@@ -385,6 +385,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
     """
 
     cell: ClassVar[Cell]
+    reads = frozenset({"pooling"})
 
     def __init__(self, config: RecurrentConfig, add_pooling_layer: bool = True):
         super().__init__(config)
