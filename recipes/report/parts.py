@@ -1,5 +1,6 @@
 """What each part of a model's training brings: runs that evaluated validation only, beside the run named `base`."""
 
+from collections.abc import Iterable
 from statistics import mean
 from typing import Any
 
@@ -30,7 +31,7 @@ def table(results: list[dict]) -> str:
             *([wide_alone(model)] if any_wide else []),
             f"{100 * (model.validation - base.validation):+.1f}" if base and model is not base else "–",
             ", ".join(str(run["seed"]) for run in model.runs),
-            f"{mean(run['train_seconds'] for run in model.runs) / 60:.0f}",
+            minutes(model),
         ]
         for model in found
     ]
@@ -46,8 +47,8 @@ def table(results: list[dict]) -> str:
     return markdown(heading, rows) + (
         f"\nData: {dataset['name']}, validation{known} of {dataset['splits']['validation']:,} examples; test was not "
         f"evaluated.{noise} with the parts: other rows whose changes are among these. points: difference to {BASE}. "
-        "minutes: of this run's training, word vectors included; not those of teachers, or of a checkpoint that it "
-        "starts from.\n"
+        "minutes: of this run's training, word vectors included, and after the plus those of the checkpoint that it "
+        "starts from; not those of teachers.\n"
     )
 
 
@@ -57,13 +58,22 @@ def wide_alone(model: Model) -> str:
     return f"{mean(found):.4f}" if found else "–"
 
 
+def minutes(model: Model) -> str:
+    """Of training, and of that of the checkpoints that its runs started from."""
+    before = [run["started_from"]["train_seconds"] for run in model.runs if run.get("started_from")]
+    own = mean(run["train_seconds"] for run in model.runs)
+    return f"{own / 60:.0f}" + (f" + {mean(before) / 60:.0f}" if before else "")
+
+
 def changed(base: Model, model: Model) -> dict[str, str]:
     """The options in which a model differs from the base, `model.hidden_size` and the like one by one.
 
     An option that only one of them knows was off in the other, but a field of the model that only one of them was
-    given had its default in the other. The task counts as an option.
+    given had its default in the other. The task counts as an option. The fields of a model that starts from a
+    checkpoint are those of the checkpoint.
     """
     a, b = _flat(base.runs[0]), _flat(model.runs[0])
+    b = _brought(model.runs[0], a) | b
     differing = [key for key in (*b, *(key for key in a if key not in b)) if a.get(key) != b.get(key)]
     return {key: _shown(b.get(key)) for key in differing if a.get(key) or b.get(key) or "." in key}
 
@@ -72,6 +82,14 @@ def contained(name: str, changes: dict[str, dict[str, str]]) -> list[str]:
     """The other models whose changes are among those of this one."""
     ours = changes[name].items()
     return [other for other, theirs in changes.items() if theirs and theirs.items() < ours]
+
+
+def _brought(run: dict, keys: Iterable[str]) -> dict[str, Any]:
+    """The values of these fields that a checkpoint brought along, if a run started from one."""
+    if not run["config"].get("model_name_or_path"):
+        return {}
+    config = run["model_config"]
+    return {key: config[name] for key in keys if (name := key.partition(".")[2]) in config}
 
 
 def _flat(run: dict) -> dict[str, Any]:

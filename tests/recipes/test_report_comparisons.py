@@ -275,6 +275,17 @@ def test_what_the_base_has_and_a_run_lacks_is_a_change():
     assert "| less | – | – | 0.9000 | – |" in parts([run]), "without a base there is nothing to differ from"
 
 
+def test_a_part_from_a_checkpoint_shows_what_that_brought_along_and_its_minutes():
+    fields = {"model": {"hidden_size": 8, "pooling": "max"}, "tokenizer": {"vocab_size": 90}}
+    base = part("base", 0.9, model_name_or_path=None, **fields)
+    run = part("from", 0.92, model_name_or_path="runs/before", model={"pooling": "max"}, tokenizer={})
+    run["model_config"] = {"hidden_size": 16, "pooling": "max", "vocab_size": 90, "window": None}
+    run["started_from"] = {"train_seconds": 600.0}
+    assert "| from | model.hidden_size 16; model_name_or_path runs/before | – | 0.9200 | +2.0 | 0 | 2 + 10 |" in parts(
+        [base, run]
+    )
+
+
 def test_a_part_with_a_wide_part_says_what_that_achieves_alone():
     runs = [part("base", 0.9), part("wide", 0.92, **{"model.wide_size": 512}) | {"wide": {"validation": 0.9125}}]
     heading, _, *rows = parts(runs).splitlines()
