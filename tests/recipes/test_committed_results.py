@@ -24,6 +24,7 @@ NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
 NOT_TIMED = (
     *("nb-tfidf-0", "nb-tfidf-films-0", "tfidf-films-0"),
     *("distil-lstm-0", "distil-lstm-without-layers-0"),
+    *("lstm-large-0", "lstm-large-without-layers-0", "pretrained-lstm-0", "pretrained-lstm-without-layers-0"),
 )
 COMMITTED = committed()
 ENTITIES = {

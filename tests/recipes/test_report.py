@@ -121,6 +121,8 @@ def test_configurations_without_results_are_named():
         "\nWhat was not run:\n\n- Not run: c, d.\n- One seed only, so without a spread: b.\n"
     )
     assert not_run(models([result(), SECOND]), ["a"]) == ""
+    few = models([result(model="few-500-0", config=config(train_examples=500))])
+    assert "- Not run: few-50.\n" in not_run(few, ["few", "few-50"])
 
 
 def test_runs_with_other_options_are_not_seeds_of_one_model():
