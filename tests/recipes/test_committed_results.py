@@ -119,7 +119,7 @@ def test_a_result_was_made_by_the_configuration_of_its_name():
                 default = getattr(task_of(result).Options, option, None)
                 assert result["config"].get(option, default) == value, (path, option)
         assert result["mixed_precision"] == (options.mixed_precision or "no")
-        if options.model_name_or_path:
+        if options.model_name_or_path and not result["model_type"].startswith("rnnzoo-"):  # those read entire texts
             assert result["config"]["max_length"] >= 256
 
 
