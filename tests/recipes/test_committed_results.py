@@ -25,6 +25,7 @@ NOT_TIMED = (
     *("nb-tfidf-0", "nb-tfidf-films-0", "tfidf-films-0"),
     *("distil-lstm-0", "distil-lstm-without-layers-0"),
     *("lstm-large-0", "lstm-large-without-layers-0", "pretrained-lstm-0", "pretrained-lstm-without-layers-0"),
+    "words-to-come-lstm-0",
 )
 COMMITTED = committed()
 ENTITIES = {
