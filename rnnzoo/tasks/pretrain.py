@@ -1,7 +1,7 @@
 """Pretraining: a backbone that learns from texts without labels which words come next, for a classifier to start from.
 
 accelerate launch -m recipes.pretrain --config recipes/configs/pretrain/lstm.yaml --output_dir runs/pretrained
-accelerate launch -m recipes.imdb --config recipes/configs/imdb/lstm-large.yaml --model_name_or_path runs/pretrained
+accelerate launch -m recipes.imdb --config recipes/configs/imdb/words-to-come-lstm.yaml
 """
 
 import json
