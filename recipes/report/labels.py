@@ -15,7 +15,7 @@ def lines(results: list[dict]) -> dict[str, dict[int, Model]]:
     found = defaultdict(dict)
     for model in models(few_labels(results)):
         number = model.runs[0]["config"]["train_examples"]
-        line = found[model.name.removesuffix(f"-{number}")]
+        line = found[model.configuration]
         if number in line:
             raise ValueError(
                 f"{line[number].name} and {model.name} are both of {number} labels: give them different names."

@@ -27,6 +27,11 @@ class Model(NamedTuple):
     runs: list[dict]
 
     @property
+    def configuration(self) -> str:
+        """The name of its configuration: lstm of lstm-500, a run of it on 500 labels."""
+        return self.name.removesuffix(f"-{self.runs[0]['config'].get('train_examples')}")
+
+    @property
     def kind(self) -> str:
         """Whether it is a recurrent network, a bag of words, or from transformers."""
         run = self.runs[0]

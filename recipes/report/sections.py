@@ -142,9 +142,8 @@ def published(dataset: dict) -> str:
 def not_run(found: list[Model], names: list[str]) -> str:
     """Which of some configurations have no result, or one seed only."""
     seeds = {model.name: len(model.runs) for model in found}
-    # A configuration for few labels has results that are named by their number.
-    few = {model.name.removesuffix(f"-{model.runs[0]['config'].get('train_examples')}") for model in found}
-    missing = [name for name in names if name not in seeds and name not in few]
+    ran = {model.configuration for model in found} | seeds.keys()
+    missing = [name for name in names if name not in ran]
     single = [model.name for model in found if len(model.runs) == 1]
     lines = [f"- Not run: {', '.join(missing)}.\n"] if missing else []
     lines += [f"- One seed only, so without a spread: {', '.join(single)}.\n"] if single else []

@@ -23,8 +23,8 @@ class WordsToCome(nn.Module):
     a(w) = min(1, √(s / f(w))) at a frequency of f(w), as word2vec subsamples it (Mikolov et al. 2013,
     https://arxiv.org/abs/1310.4546).
 
-    b starts as log a(w) f(w), what a network without any context would say. Started at zero, or left out, it has to be
-    made of states: many units then saturate at a constant, and a classifier finds little in the others.
+    b starts as log a(w) f(w), the best prediction without context. Without b the states have to encode the
+    frequencies: many units saturate at a constant value, and carry nothing that a classifier could use.
 
     The softmax is an estimate, over the words that some thousand tokens together predict: see `CandidateLoss`. It
     depends on how a batch is split among processes and micro-batches.
