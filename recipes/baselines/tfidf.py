@@ -1,7 +1,7 @@
-"""The cheap baselines: TF-IDF of words and pairs, and a logistic regression, on the same data as the networks.
+"""The cheap baselines: TF-IDF of words and n-grams, and a logistic regression, on the same data as the networks.
 
 python -m recipes.tfidf --output_dir runs/tfidf-0
-python -m recipes.tfidf --weighting naive_bayes --output_dir runs/nb-tfidf-0
+python -m recipes.tfidf --weighting naive_bayes --ngrams 3 --output_dir runs/nb-tfidf-trigrams-0
 """
 
 import dataclasses
@@ -48,6 +48,7 @@ class TfidfOptions:
     encoding: str | None = option(None, "of text files (default: UTF-8, or what a byte order mark says)")
     validation_split: str | None = option(None, "a recorded validation split of a known data set: films for imdb")
     weighting: str = option("tfidf", "of the terms: tfidf, or naive_bayes, which also multiplies by log-count ratios")
+    ngrams: int = option(2, "the longest terms, in words: 1 for words alone, 2 for words and bigrams, 3 with trigrams")
     train_examples: int | None = option(None, "use only so many training examples, drawn by the seed")
     fold: str | None = option(None, "K/N: leave the K-th (from 0) of N folds of the training split out")
     seed: int = option(0, "random seed of the held-out validation split and of train_examples")
@@ -55,15 +56,17 @@ class TfidfOptions:
     def __post_init__(self):
         if self.weighting not in WEIGHTINGS:
             raise RecipeError(f"weighting is {self.weighting!r}: choose {' or '.join(WEIGHTINGS)}.")
+        if self.ngrams < 1:
+            raise RecipeError(f"ngrams is {self.ngrams}: it must be at least 1, for words alone.")
         check_parts(self.train_examples, self.fold)
 
 
 class Tfidf:
     """P(label | text) = softmax(W x + b), x the text's TF-IDF vector of length one (Salton & Buckley 1988).
 
-    Words and pairs of neighbours that two texts have; 1 + log of their counts. With a `ratio`, x is then multiplied by
-    it, term by term, see `log_count_ratio`, and words of one character are read too, such as the 8 of "8/10". Saved as
-    plain arrays and a list of terms, since scikit-learn's own format is a pickle.
+    Its terms are the words and n-grams that two texts have; 1 + log of their counts. With a `ratio`, x is then
+    multiplied by it, term by term, see `log_count_ratio`, and words of one character are read too, such as the 8 of
+    "8/10". Saved as plain arrays and a list of terms, since scikit-learn's own format is a pickle.
     """
 
     def __init__(
@@ -105,7 +108,8 @@ class Tfidf:
         folder = Path(folder)
         arrays = load_file(folder / "model.safetensors")
         terms = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        vectorizer = vectorizer_of(short_words="ratio" in arrays, vocabulary=terms)
+        ngrams = 1 + max(term.count(" ") for term in terms)
+        vectorizer = vectorizer_of(ngrams, short_words="ratio" in arrays, vocabulary=terms)
         classifier = LogisticRegression()
         vectorizer.idf_ = arrays["idf"]
         classifier.coef_, classifier.intercept_ = arrays["coef"], arrays["intercept"]
@@ -113,11 +117,11 @@ class Tfidf:
         return cls(vectorizer, classifier, int(arrays["num_labels"][0]), arrays.get("ratio"))
 
 
-def vectorizer_of(short_words: bool, **changes: Any) -> TfidfVectorizer:
+def vectorizer_of(ngrams: int, short_words: bool, **changes: Any) -> TfidfVectorizer:
     """Texts -> sparse vectors; of words of two characters or more, unless `short_words` are read too."""
     if short_words:
         changes["token_pattern"] = r"\b\w+\b"
-    return TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, dtype=np.float32, **changes)
+    return TfidfVectorizer(ngram_range=(1, ngrams), min_df=2, sublinear_tf=True, dtype=np.float32, **changes)
 
 
 def log_count_ratio(vectors: csr_matrix, labels: ArrayLike) -> np.ndarray:
@@ -167,7 +171,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     texts, labels = rows["train"]
     started = time.perf_counter()
     naive_bayes = options.weighting == "naive_bayes"
-    vectorizer = vectorizer_of(short_words=naive_bayes)
+    vectorizer = vectorizer_of(options.ngrams, short_words=naive_bayes)
     vectors = vectorizer.fit_transform(texts)
     ratio = log_count_ratio(vectors, labels) if naive_bayes else None
     vectors = weighted(vectors, ratio)

@@ -126,6 +126,20 @@ def test_with_naive_bayes_words_of_one_character_are_read(tmp_path):
     assert [row.index(max(row)) for row in found] == rows["label"]
 
 
+@pytest.mark.parametrize("ngrams", [1, 3])
+def test_the_saved_folder_reads_ngrams_as_long_as_those_that_were_learned(tmp_path, ngrams):
+    """Order within three words decides: with trigrams all rows are told apart, with words alone none."""
+    rows = {"text": ["not good but bad", "bad but not good", "not bad but good", "good but not bad"] * 3}
+    rows["label"] = [0, 0, 1, 1] * 3
+    write(tmp_path / "mine", "jsonl", train=rows, validation=rows, test=rows)
+    given = ["--dataset", str(tmp_path / "mine"), "--ngrams", str(ngrams), "--output_dir", str(tmp_path / "out")]
+    assert tfidf.recipe(given)["metrics"]["test"]["accuracy"] == (1 if ngrams == 3 else 0.5)
+    assert max(len(term.split()) for term in json.loads((tmp_path / "out" / "vocabulary.json").read_text())) == ngrams
+    found = Tfidf.load(tmp_path / "out")(rows["text"])
+    right = sum(row.index(max(row)) == label for row, label in zip(found, rows["label"], strict=True))
+    assert right == (12 if ngrams == 3 else 6)
+
+
 def test_naive_bayes_wants_two_classes(tmp_path):
     rows = {"text": ["red red one", "green green two", "blue blue three"] * 4, "label": [0, 1, 2] * 4}
     write(tmp_path / "mine", "jsonl", train=rows, validation=rows, test=rows)
@@ -185,5 +199,7 @@ def test_bad_options_are_refused_at_once(tmp_path):
         tfidf.recipe(["--weighting", "bm25"])
     with pytest.raises(RecipeError, match="'film', which is not recorded"):
         tfidf.recipe(["--validation_split", "film", "--output_dir", str(tmp_path)])
-    with pytest.raises(RecipeError, match="'ngrams' in the command line is not an option"):
-        tfidf.recipe(["--ngrams", "3"])
+    with pytest.raises(RecipeError, match="ngrams is 0: it must be at least 1"):
+        tfidf.recipe(["--ngrams", "0"])
+    with pytest.raises(RecipeError, match="'ngram' in the command line is not an option"):
+        tfidf.recipe(["--ngram", "3"])
