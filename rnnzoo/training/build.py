@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from tokenizers.models import WordLevel
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 import rnnzoo
@@ -189,7 +190,7 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
     order in the data. Where the sets differ, the head is new and the backbone the checkpoint's.
 
     Raises:
-        RecipeError: they cannot be loaded, or do not belong together.
+        RecipeError: they cannot be loaded, do not belong together, or cannot keep `tokenizer.vocab_size` words.
     """
     path, notes = options.model_name_or_path, []
     try:
@@ -228,9 +229,44 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
             f"{' '.join(str(error).split())[:500]}"
         ) from error
     check_pair(path, tokenizer, model.config)
+    if "vocab_size" in options.tokenizer:
+        notes.append(keep_frequent_words(path, tokenizer, model, options.tokenizer["vocab_size"]))
     if options.max_length and hasattr(model.config, "window"):
         raise RecipeError(NO_MAX_LENGTH)
     return Built(tokenizer, model, notes)
+
+
+def keep_frequent_words(
+    path: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, vocab_size: int
+) -> str:
+    """Keeps the first `vocab_size` ids of a word-level tokenizer and their embeddings: the most frequent words.
+
+    All other words become unknown ones. Returns what a user should know of it.
+
+    Raises:
+        RecipeError: the checkpoint is no network of the zoo, ends its texts by a token of the last id, has no more
+            words than that, or would keep none.
+    """
+    if not isinstance(model.config, RecurrentConfig):
+        raise RecipeError(
+            f"tokenizer.vocab_size is {vocab_size}, but the tokenizer of {path} has no words by frequency: leave it "
+            "out. It is for checkpoints of the zoo's own networks."
+        )
+    before, special = len(tokenizer), tokenizer.all_special_ids
+    if max(special) >= len(special):
+        raise RecipeError(
+            f"tokenizer.vocab_size is {vocab_size}, but the tokenizer of {path} has special tokens after its words, "
+            "whose ids would change: leave it out."
+        )
+    if type(vocab_size) is not int or not len(special) < vocab_size <= before:
+        raise RecipeError(
+            f"tokenizer.vocab_size is {vocab_size!r}, and {path} has {before} ids, {len(special)} of them of special "
+            f"tokens: a checkpoint can keep {len(special) + 1} to {before}."
+        )
+    words = {word: i for word, i in tokenizer.get_vocab().items() if i < vocab_size}
+    tokenizer.backend_tokenizer.model = WordLevel(words, unk_token=tokenizer.unk_token)
+    model.resize_token_embeddings(vocab_size)
+    return f"Of the {before:,} ids of {path}, the {vocab_size:,} of the most frequent words are kept."
 
 
 def check_pair(path: str, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

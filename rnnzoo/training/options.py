@@ -81,7 +81,12 @@ class Options:
     seed: int = option(0, "random seed of weights, dropout, order and the held-out split", group="Data")
     model_name_or_path: str | None = option(None, "start from this checkpoint instead of a new model", group="Model")
     model: dict = option({}, "a field of the model's configuration; a new model needs model_type", group="Model")
-    tokenizer: dict = option({}, "an argument of the function that trains a new model's tokenizer", group="Model")
+    tokenizer: dict = option(
+        {},
+        "an argument of the function that trains a new model's tokenizer; of a checkpoint's, tokenizer.vocab_size "
+        "keeps the most frequent words",
+        group="Model",
+    )
     word_vectors: str | None = option(
         None,
         "initial word embeddings: a GloVe, word2vec or fastText file, a name, or word2vec (trained on the "
@@ -185,16 +190,17 @@ class Options:
             raise RecipeError(f"mixed_precision is {self.mixed_precision!r}: choose no, bf16 or fp16.")
         if self.lr_scheduler_type not in ("constant", "linear", "cosine"):
             raise RecipeError(f"lr_scheduler_type is {self.lr_scheduler_type!r}: choose constant, linear or cosine.")
-        if self.model_name_or_path and (self.tokenizer or self.word_vectors or "model_type" in self.model):
+        others = self.tokenizer.keys() - {"vocab_size"}
+        if self.model_name_or_path and (others or self.word_vectors or "model_type" in self.model):
             raise RecipeError(
                 "model_name_or_path loads a model as it was saved, with its tokenizer: leave out model.model_type, "
-                "word_vectors and the options under tokenizer, or leave out model_name_or_path to make a new model "
-                "from them."
+                "word_vectors and the options under tokenizer but vocab_size, or leave out model_name_or_path to make "
+                "a new model from them."
             )
         if self.word2vec_folder is not None and self.word_vectors != WORD2VEC:
             raise RecipeError(
                 f"word2vec_folder is {self.word2vec_folder}, but has no effect: set word_vectors to {WORD2VEC}, or "
-                "it out."
+                "leave it out."
             )
         if self.validation_split is not None and self.validation_fraction is not None:
             raise RecipeError(

@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rnnzoo
 from recipes.imdb import TASK
@@ -554,6 +554,50 @@ def test_a_damaged_checkpoint_is_refused(refused, checkpoint, kind, damage, says
 def test_options_that_a_checkpoint_cannot_have_are_refused(refused, checkpoint, kind, change, says):
     folder = checkpoint(kind, lambda folder: None)
     refused(says, model_name_or_path=str(folder), model=change)
+
+
+def test_a_checkpoint_keeps_its_most_frequent_words(tmp_path):
+    """Texts of kept words are answered as before, also by the folder that is saved; all other words are unknown."""
+    texts = ["a a a a good good good film film bad"]
+    tokenizer = rnnzoo.train_tokenizer(texts, vocab_size=9)
+    config = rnnzoo.LSTMConfig(vocab_size=len(tokenizer), embedding_size=4, hidden_size=4)
+    before = rnnzoo.LSTMForSequenceClassification(config).eval()
+    for part in (tokenizer, before):
+        part.save_pretrained(tmp_path / "large")
+    options = TASK.Options(model_name_or_path=str(tmp_path / "large"), tokenizer={"vocab_size": 6})
+    kept, after, notes = build(TASK, options, ["LABEL_0", "LABEL_1"], [])
+    assert notes[-1] == f"Of the 7 ids of {tmp_path / 'large'}, the 6 of the most frequent words are kept."
+    for part in (kept, after):
+        part.save_pretrained(tmp_path / "small")
+    kept = AutoTokenizer.from_pretrained(tmp_path / "small")
+    after = AutoModelForSequenceClassification.from_pretrained(tmp_path / "small").eval()
+    assert after.config.vocab_size == len(kept) == 6
+    assert kept(["a good film"])["input_ids"] == tokenizer(["a good film"])["input_ids"]
+    assert kept(["a bad film"])["input_ids"] == [[3, kept.unk_token_id, 5]]
+    assert kept.decode(3) == "a" and kept.pad_token_id == tokenizer.pad_token_id
+    expected = before(**tokenizer(["a good film"], return_tensors="pt")).logits
+    torch.testing.assert_close(after(**kept(["a good film"], return_tensors="pt")).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "says"),
+    [
+        ("lstm", 3, "vocab_size is 3, .*lstm has 5 ids, 3 of them of special tokens: a checkpoint can keep 4 to 5"),
+        ("lstm", 6, "vocab_size is 6, .* a checkpoint can keep 4 to 5"),
+        ("lstm", "many", "vocab_size is 'many', .* a checkpoint can keep 4 to 5"),
+        ("bert", 8, "vocab_size is 8, but the tokenizer of .*bert has no words by frequency"),
+    ],
+    ids=str,
+)
+def test_a_number_of_words_that_a_checkpoint_cannot_keep_is_refused(refused, checkpoint, kind, size, says):
+    folder = checkpoint(kind, lambda folder: None)
+    refused(says, model_name_or_path=str(folder), tokenizer={"vocab_size": size})
+
+
+def test_a_checkpoint_whose_last_id_ends_a_text_keeps_all_its_words(refused, checkpoint):
+    folder = checkpoint("lstm", lambda folder: None)
+    rnnzoo.train_tokenizer(["good bad"], vocab_size=9, add_eos=True).save_pretrained(folder)
+    refused("special tokens after its words", model_name_or_path=str(folder), tokenizer={"vocab_size": 5})
 
 
 def test_a_max_length_beyond_the_positions_of_a_transformer_is_refused(refused, bert):
