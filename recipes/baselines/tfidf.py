@@ -51,6 +51,7 @@ class TfidfOptions:
     ngrams: int = option(2, "the longest terms, in words: 1 for words alone, 2 for words and bigrams, 3 with trigrams")
     train_examples: int | None = option(None, "use only so many training examples, drawn by the seed")
     fold: str | None = option(None, "K/N: leave the K-th (from 0) of N folds of the training split out")
+    validation_only: bool = option(False, "stop after validation: test is not evaluated; for teachers")
     seed: int = option(0, "random seed of the held-out validation split and of train_examples")
 
     def __post_init__(self):
@@ -145,7 +146,10 @@ def weighted(vectors: csr_matrix, ratio: np.ndarray | None) -> csr_matrix:
 
 
 def recipe(argv: list[str] | None = None) -> dict[str, Any]:
-    """Trains, evaluates the test split once, writes the folder, and returns what is in its results.json."""
+    """Trains, evaluates the test split once, writes the folder, and returns what is in its results.json.
+
+    With `validation_only` test is not evaluated.
+    """
     options = parse(TfidfOptions, argv, about=__doc__)
     folder = Path(options.output_dir)
     check_writable(folder)
@@ -185,7 +189,10 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         tried.append((record | {"train_seconds": round(seconds, 2)}, model))
         print(f"C {strength}: validation {record['validation']}")
     best, model = max(tried, key=lambda pair: pair[0]["validation"]["accuracy"])
-    test, correct = evaluate(model, "test")
+    measured = {"metrics": {"validation": best["validation"]}}
+    if not options.validation_only:
+        measured["metrics"]["test"], correct = evaluate(model, "test")
+        measured["test_correct"] = packed(correct)
     results = {
         **TASK.record(),
         "model": folder.resolve().name,
@@ -193,8 +200,7 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
         "dataset": corpus.described({name: len(split) for name, split in corpus.splits.items()}),
         "num_parameters": sum(array.size for array in model.weights().values()),
         "seed": options.seed,
-        "metrics": {"validation": best["validation"], "test": test},
-        "test_correct": packed(correct),
+        **measured,
         "best_epoch": best["epoch"],
         "history": [record for record, _ in tried],
         "train_seconds": round(seconds, 1),
@@ -210,5 +216,6 @@ def recipe(argv: list[str] | None = None) -> dict[str, Any]:
     (folder / "results.json").unlink(missing_ok=True)  # where it is, the folder is complete
     model.save(folder)
     (folder / "results.json").write_text(text, encoding="utf-8")
-    print(f"test {results['metrics']['test']}; written to {options.output_dir}")
+    print(*(f"{name} {found}" for name, found in results["metrics"].items()), sep="\n")
+    print(f"written to {options.output_dir}")
     return results

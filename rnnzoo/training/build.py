@@ -236,9 +236,7 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
     return Built(tokenizer, model, notes)
 
 
-def keep_frequent_words(
-    path: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, vocab_size: int
-) -> str:
+def keep_frequent_words(path: str, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, vocab_size: int) -> str:
     """Keeps the first `vocab_size` ids of a word-level tokenizer and their embeddings: the most frequent words.
 
     All other words become unknown ones. Returns what a user should know of it.

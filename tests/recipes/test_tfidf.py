@@ -63,6 +63,16 @@ def test_the_saved_folder_answers_as_measured(written):
     assert {path.name for path in folder.iterdir()} == {"model.safetensors", "results.json", "vocabulary.json"}
 
 
+def test_validation_only_leaves_test_alone(written, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        Tfidf, "__call__", lambda self, texts, call=Tfidf.__call__: asked.extend(texts) or call(self, texts)
+    )
+    found = tfidf.recipe(["--dataset", "made", "--validation_only", "true", "--output_dir", str(tmp_path / "out")])
+    assert found["metrics"] == {"validation": written[1]["metrics"]["validation"]} and "test_correct" not in found
+    assert set(asked) == set(TASK.load("made", seed=0).splits["validation"]["text"])
+
+
 # ---- weighted by naive Bayes ----
 
 
