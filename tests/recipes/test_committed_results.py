@@ -25,7 +25,8 @@ NOT_TIMED = (
     *("nb-tfidf-0", "nb-tfidf-films-0", "tfidf-films-0"),
     *("distil-lstm-0", "distil-lstm-without-layers-0"),
     *("lstm-large-0", "lstm-large-without-layers-0", "pretrained-lstm-0", "pretrained-lstm-without-layers-0"),
-    "words-to-come-lstm-0",
+    *("words-to-come-lstm-0", "nb-tfidf-trigrams-films-0"),
+    *("distil-lstm-large-0", "distil-lstm-large-wide-0", "distil-pretrained-lstm-0"),
 )
 COMMITTED = committed()
 ENTITIES = {
