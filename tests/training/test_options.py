@@ -39,7 +39,7 @@ def test_a_value_out_of_range_is_refused(name):
         ({"mixed_precision": "fp8"}, "mixed_precision is 'fp8': choose"),
         ({"lr_scheduler_type": "quadratic"}, "lr_scheduler_type is 'quadratic': choose"),
         ({"model_name_or_path": "runs/x", "model": {"model_type": "rnnzoo-rnn"}}, "leave out model_name_or_path"),
-        ({"model_name_or_path": "runs/x", "tokenizer": {"vocab_size": 3}}, "leave out model_name_or_path"),
+        ({"model_name_or_path": "runs/x", "tokenizer": {"lowercase": False}}, "leave out model_name_or_path"),
         ({"model_name_or_path": "runs/x", "word_vectors": "word2vec"}, "leave out .*word_vectors"),
         ({"hub_private": True}, "no effect without push_to_hub"),
         ({"validation_only": True, "push_to_hub": True}, "validation_only writes no card"),
