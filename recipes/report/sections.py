@@ -120,7 +120,9 @@ def checkpoints(found: list[Model]) -> str:
     lines = []
     for model in found:
         run = model.runs[0]
-        path, fields = run["config"].get("model_name_or_path"), run["config"].get("model")
+        config = run["config"]
+        path = config.get("model_name_or_path")
+        fields = (config.get("model") or {}) | (config.get("tokenizer") or {})  # the latter: how many words it keeps
         if path:
             known = f" ({model.checkpoint})" if model.checkpoint else ""
             changed = f", changed to {', '.join(f'{k} {v}' for k, v in fields.items())}" if fields else ""

@@ -242,13 +242,13 @@ def keep_frequent_words(path: str, tokenizer: PreTrainedTokenizerBase, model: Pr
     All other words become unknown ones. Returns what a user should know of it.
 
     Raises:
-        RecipeError: the checkpoint is no network of the zoo, ends its texts by a token of the last id, has no more
-            words than that, or would keep none.
+        RecipeError: the checkpoint is no network of the zoo, or has special tokens after its words; `vocab_size` is
+            not an int, leaves no word, or is more than the checkpoint has.
     """
     if not isinstance(model.config, RecurrentConfig):
         raise RecipeError(
-            f"tokenizer.vocab_size is {vocab_size}, but the tokenizer of {path} has no words by frequency: leave it "
-            "out. It is for checkpoints of the zoo's own networks."
+            f"tokenizer.vocab_size is {vocab_size}, but {path} is no network of rnnzoo, whose ids are in order of "
+            "frequency: leave it out."
         )
     before, special = len(tokenizer), tokenizer.all_special_ids
     if max(special) >= len(special):
@@ -264,7 +264,7 @@ def keep_frequent_words(path: str, tokenizer: PreTrainedTokenizerBase, model: Pr
     words = {word: i for word, i in tokenizer.get_vocab().items() if i < vocab_size}
     tokenizer.backend_tokenizer.model = WordLevel(words, unk_token=tokenizer.unk_token)
     model.resize_token_embeddings(vocab_size)
-    return f"Of the {before:,} ids of {path}, the {vocab_size:,} of the most frequent words are kept."
+    return f"Of the {before:,} ids of {path}, the first {vocab_size:,} are kept: the most frequent words."
 
 
 def check_pair(path: str, tokenizer: PreTrainedTokenizerBase, config: PreTrainedConfig) -> None:

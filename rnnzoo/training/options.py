@@ -83,8 +83,8 @@ class Options:
     model: dict = option({}, "a field of the model's configuration; a new model needs model_type", group="Model")
     tokenizer: dict = option(
         {},
-        "an argument of the function that trains a new model's tokenizer; of a checkpoint's, tokenizer.vocab_size "
-        "keeps the most frequent words",
+        "an argument of the function that trains a new model's tokenizer; with a checkpoint, tokenizer.vocab_size "
+        "alone: how many ids to keep, those of the most frequent words",
         group="Model",
     )
     word_vectors: str | None = option(

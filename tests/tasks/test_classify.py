@@ -566,7 +566,7 @@ def test_a_checkpoint_keeps_its_most_frequent_words(tmp_path):
         part.save_pretrained(tmp_path / "large")
     options = TASK.Options(model_name_or_path=str(tmp_path / "large"), tokenizer={"vocab_size": 6})
     kept, after, notes = build(TASK, options, ["LABEL_0", "LABEL_1"], [])
-    assert notes[-1] == f"Of the 7 ids of {tmp_path / 'large'}, the 6 of the most frequent words are kept."
+    assert notes[-1] == f"Of the 7 ids of {tmp_path / 'large'}, the first 6 are kept: the most frequent words."
     for part in (kept, after):
         part.save_pretrained(tmp_path / "small")
     kept = AutoTokenizer.from_pretrained(tmp_path / "small")
@@ -585,7 +585,7 @@ def test_a_checkpoint_keeps_its_most_frequent_words(tmp_path):
         ("lstm", 3, "vocab_size is 3, .*lstm has 5 ids, 3 of them of special tokens: a checkpoint can keep 4 to 5"),
         ("lstm", 6, "vocab_size is 6, .* a checkpoint can keep 4 to 5"),
         ("lstm", "many", "vocab_size is 'many', .* a checkpoint can keep 4 to 5"),
-        ("bert", 8, "vocab_size is 8, but the tokenizer of .*bert has no words by frequency"),
+        ("bert", 8, "vocab_size is 8, but .*bert is no network of rnnzoo"),
     ],
     ids=str,
 )
