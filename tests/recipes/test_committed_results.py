@@ -10,7 +10,7 @@ from recipes.report.labels import lines
 from recipes.report.mcnemar import correct
 from recipes.report.pages import pages
 from recipes.report.pictures import PICTURES, digest
-from recipes.report.runs import read
+from recipes.report.runs import complete, models, read
 from recipes.tasks import task_of
 from rnnzoo.data.recorded import recorded
 from rnnzoo.training.command_line import parse
@@ -20,14 +20,6 @@ from tests.support.results import SPLITS
 
 FILES = sorted(path for path in RESULTS.glob("*/*.json") if path.parent.name != PARTS)
 NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
-# They ran on another machine than the others, whose milliseconds are not to be compared with these.
-NOT_TIMED = (
-    *("nb-tfidf-0", "nb-tfidf-films-0", "tfidf-films-0"),
-    *("distil-lstm-0", "distil-lstm-without-layers-0"),
-    *("lstm-large-0", "lstm-large-without-layers-0", "pretrained-lstm-0", "pretrained-lstm-without-layers-0"),
-    *("words-to-come-lstm-0", "nb-tfidf-trigrams-films-0"),
-    *("distil-lstm-large-0", "distil-lstm-large-wide-0", "distil-pretrained-lstm-0"),
-)
 COMMITTED = committed()
 ENTITIES = {
     "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
@@ -79,12 +71,19 @@ def test_a_result_is_a_complete_run_on_the_complete_data_set():
         assert not result["config"]["output_dir"].startswith("/")
         if result.get("test_correct"):
             assert correct(result).mean() == pytest.approx(result["metrics"]["test"]["accuracy"], abs=1e-9), path
-        if result["seed"] == 0 and not number and result["model"] not in NOT_TIMED:  # one of the seeds stands for all
-            assert result["latency"]["milliseconds"] > 0 and len(result["latency"]["git_commit"]) == 40
-            assert result["latency"][f"{result['description']['rate']}_per_second"] > 0
         if task == "ner":
             found = result["metrics"]["test"]["per_type"]
             assert {kind: values["number"] for kind, values in found.items()} == ENTITIES[dataset["name"]]
+
+
+@pytest.mark.parametrize("dataset", COMMITTED)
+def test_every_model_was_timed(dataset):
+    for model in models(complete(COMMITTED[dataset])):
+        timed = [run for run in model.runs if "latency" in run]
+        assert timed, f"{model.name}: python -m recipes.latency"  # one of the seeds stands for all
+        for run in timed:
+            assert run["latency"]["milliseconds"] > 0 and len(run["latency"]["git_commit"]) == 40
+            assert run["latency"][f"{run['description']['rate']}_per_second"] > 0
 
 
 def test_a_part_of_a_training_was_not_compared_on_test():
