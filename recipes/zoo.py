@@ -10,7 +10,7 @@ from statistics import mean
 from recipes.report.columns import columns, grid, markdown
 from recipes.report.committed import ROOT, committed
 from recipes.report.pages import filled
-from recipes.report.runs import Model, best_by_kind, complete, models, read, same_setting
+from recipes.report.runs import Model, best_by_kind, complete, models, read
 from recipes.report.sections import published
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.card import card
@@ -51,8 +51,8 @@ def results(folder: Path) -> dict:
 
 def card_of(run: dict) -> str:
     """The card of a checkpoint, with the spread over seeds and a comparison, from the committed results."""
-    same = [other for other in complete(committed()[run["dataset"]["name"]]) if same_test(other, run)]
-    return card(run, spread=spread(same, run), comparison=comparison(same, run))
+    found = models([other for other in complete(committed()[run["dataset"]["name"]]) if same_test(other, run)])
+    return card(run, spread=spread(found, run), comparison=comparison(found, run))
 
 
 def same_test(a: dict, b: dict) -> bool:
@@ -60,9 +60,9 @@ def same_test(a: dict, b: dict) -> bool:
     return a["dataset"]["splits"]["test"] == b["dataset"]["splits"]["test"]
 
 
-def spread(runs: list[dict], run: dict) -> str:
+def spread(found: list[Model], run: dict) -> str:
     """What other seeds gave, as a sentence; empty where there are none."""
-    runs = [other for other in runs if same_setting(other, run)]
+    runs = next(model.runs for model in found if run in model.runs)
     metric = run["description"]["metric"]
     scores = [other["metrics"]["test"][metric] for other in runs]
     if len(scores) < 2:
@@ -71,11 +71,10 @@ def spread(runs: list[dict], run: dict) -> str:
     return f"Seeds {seeds}: test {metric} {mean(scores):.4f} on average, {min(scores):.4f} to {max(scores):.4f}."
 
 
-def comparison(runs: list[dict], run: dict) -> str:
+def comparison(found: list[Model], run: dict) -> str:
     """The model beside the best of each kind, and what others have published."""
-    found = models(runs)
     best = [model.name for model in best_by_kind(found).values()]
-    shown: list[Model] = [model for model in found if model.name in best or same_setting(model.runs[0], run)]
+    shown: list[Model] = [model for model in found if model.name in best or run in model.runs]
     remarks = "".join(f"; {model.name} is {model.checkpoint}" for model in shown if model.checkpoint)
     return (
         f"## Comparison\n\nThis model and the best of each kind by validation, on the same test split{remarks}. All "

@@ -2,6 +2,7 @@
 
 import random
 from math import comb
+from statistics import mean
 
 import pytest
 from PIL import Image
@@ -235,6 +236,19 @@ def test_a_card_is_not_compared_with_runs_on_few_labels(monkeypatch):
     some = run | {"model": "lstm-500-1", "seed": 1, "config": run["config"] | {"seed": 1, "train_examples": 500}}
     monkeypatch.setattr(zoo, "committed", lambda: found | {"imdb": [*found["imdb"], some]})
     assert zoo.card_of(run) == before
+
+
+@pytest.mark.parametrize("folder", zoo.checkpoints(), ids=lambda folder: folder.name)
+def test_a_card_tells_the_seeds_of_its_own_model(folder):
+    run = zoo.checkpoints()[folder]
+    name, metric = run["model"].rpartition("-")[0], run["description"]["metric"]
+    scores = {
+        other["seed"]: other["metrics"]["test"][metric]
+        for other in zoo.committed()[run["dataset"]["name"]]
+        if other["model"].rpartition("-")[0] == name
+    }
+    seeds = f"Seeds {', '.join(map(str, sorted(scores)))}: test {metric} {mean(scores.values()):.4f} on average"
+    assert (seeds if len(scores) > 1 else "One seed was run") in zoo.card_of(run)
 
 
 # ---- the parts of a training ----
