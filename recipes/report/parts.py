@@ -79,9 +79,12 @@ def changed(base: Model, model: Model) -> dict[str, str]:
 
 
 def contained(name: str, changes: dict[str, dict[str, str]]) -> list[str]:
-    """The other models whose changes are among those of this one."""
-    ours = changes[name].items()
-    return [other for other, theirs in changes.items() if theirs and theirs.items() < ours]
+    """The other models whose changes are among those of this one; the precision of the arithmetic is no part."""
+    what = {
+        other: {key: value for key, value in theirs.items() if key != "mixed_precision"}
+        for other, theirs in changes.items()
+    }
+    return [other for other, theirs in what.items() if theirs and theirs.items() < what[name].items()]
 
 
 def _brought(run: dict, keys: Iterable[str]) -> dict[str, Any]:

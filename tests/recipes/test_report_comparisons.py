@@ -282,6 +282,13 @@ def test_parts_are_compared_with_the_base_on_validation():
     assert parts(runs) in section(runs, "imdb") and parts([NEW, *CURVE]) == ""
 
 
+def test_the_precision_of_the_arithmetic_is_no_part():
+    vectors = part("vectors", 0.91, word_vectors="word2vec") | {"mixed_precision": "bf16"}
+    shown = parts([part("base", 0.9), vectors, part("both", 0.93, word_vectors="word2vec", ema=0.999)])
+    assert "| vectors | word_vectors word2vec; mixed_precision bf16 | – |" in shown
+    assert "| both | word_vectors word2vec; ema 0.999 | vectors |" in shown
+
+
 def test_what_the_base_has_and_a_run_lacks_is_a_change():
     base = part("base", 0.9, patience=3, model={"pooling": "max", "hidden_size": 8}, adversarial_epsilon=0.05)
     run = part("less", 0.9, patience=None, model={"hidden_size": 8}, adversarial_epsilon=0.0)
