@@ -2,11 +2,16 @@
 
 python -m recipes.latency runs/*     asks saved folders, interleaved, and adds `latency` to each one's results.json;
                                      a student's gets the milliseconds of its teachers too, if they are among them
+python -m recipes.latency runs/* --results recipes/results
+                                     adds it to the results of the same names there instead. Their weights may be gone:
+                                     an answer takes as long whatever the values of the weights are, so a run of one
+                                     step is as good as the one that was evaluated
 
 A text goes in raw and comes out as a label, or as its named entities: tokenization and pipeline() are part of the
 time.
 """
 
+import argparse
 import json
 import statistics
 from collections import defaultdict
@@ -25,6 +30,7 @@ from recipes.benchmarks.timing import interleaved
 from recipes.report.runs import files, read
 from recipes.tasks import task_of
 from rnnzoo.data.columns import Columns
+from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.provenance import device_name, git_commit, versions
 from rnnzoo.training.task import Description
 
@@ -69,25 +75,70 @@ def measure(ask: list[Callable], texts: list[str], counts: dict[str, int]) -> li
     ]
 
 
-def main(paths: list[str]) -> None:
-    """Measures the folders together, those of one data set on its test texts, and writes into each what was found.
+def destination(file: Path, result: dict, place: Path) -> Path:
+    """The file, anywhere in a folder, with the results of the run of this name on the same data; else the run's own.
 
     Raises:
-        RecipeError: there is no recipe of the task of a folder, or its data set is gone.
+        RecipeError: that run is of another model.
     """
+    for other in sorted(place.glob(f"**/{result['model']}.json")):
+        theirs = read(other)
+        if theirs["dataset"]["name"] != result["dataset"]["name"]:
+            continue
+        ours, expected = ((run["model_type"], run["num_parameters"]) for run in (result, theirs))
+        if ours != expected:
+            raise RecipeError(
+                f"{file.parent} is a {ours[0]} of {ours[1]:,} parameters and {other} is of a {expected[0]} of "
+                f"{expected[1]:,}, so that the times of the one are not those of the other."
+            )
+        return other
+    return file
+
+
+def add(file: Path, latency: dict, of: dict[tuple[str, str], dict]) -> None:
+    """Writes times into a run's results, and those of its teachers.
+
+    Args:
+        of: times by name and type of the model.
+    """
+    result = json.loads(file.read_text(encoding="utf-8"))
+    for teacher in result.get("distillation", {}).get("teachers", []):
+        if times := of.get((teacher["name"], teacher["model_type"])):
+            teacher["milliseconds"] = times["milliseconds"]
+    unfinished = file.with_name(f"{file.name}.new")
+    unfinished.write_text(json.dumps(result | {"latency": latency}, indent=2) + "\n", "utf-8")
+    unfinished.replace(file)
+
+
+def main(arguments: list[str]) -> None:
+    """Measures the folders together, those of one data set on its test texts, and writes what was found.
+
+    Raises:
+        RecipeError: there is no recipe of the task of a folder, its data set is gone, a folder is of another model
+            than the results of its name, or two folders have one name.
+    """
+    parser = argparse.ArgumentParser(prog="recipes.latency", description="What an answer costs on this machine.")
+    parser.add_argument("folders", nargs="*", type=Path, help="folders that a recipe has written")
+    parser.add_argument(
+        "--results", type=Path, metavar="FOLDER", help="add the times to the results of the same names in this folder"
+    )
+    options = parser.parse_args(arguments)
+    if options.results and not options.results.is_dir():
+        raise RecipeError(f"--results is {options.results}, and there is no such folder.")
     logging.disable_progress_bar()
-    groups = defaultdict(list)
-    for file in files([Path(path) for path in paths]):
+    groups, taken = defaultdict(list), {}
+    for file in files(options.folders):
         result = read(file)
         config = result["config"]
-        if "test" not in result["metrics"]:
-            print(f"left out: {file.parent}, whose run evaluated validation only, and has no card")
-            continue
         task = task_of(result)
+        to = destination(file, result, options.results) if options.results else file
+        if other := taken.get(to):
+            raise RecipeError(f"{other.parent} and {file.parent} are both of the name of {to}: give one of them.")
+        taken[to] = file
         # Runs of several tasks on the same texts are interleaved, such as a student with its teachers; a task may also
         # read its data itself.
         data = getattr(task, "corpora", task), task.default_dataset, config["dataset"], Columns.of(config)
-        groups[data].append((task, file, result))
+        groups[data].append((task, file, result, to))
     for (_, _, dataset, columns), group in groups.items():
         kind = group[0][0]
         task = kind(kind.load(dataset, seed=0, **columns.as_argument()))
@@ -103,14 +154,9 @@ def main(paths: list[str]) -> None:
             "git_commit": git_commit(),
             "measured": datetime.now(timezone.utc).isoformat(),  # the same for all that were interleaved
         }
-        ask = [asker(file.parent, result) for _, file, result in group]
+        ask = [asker(file.parent, result) for _, file, result, _ in group]
         found = measure(ask, [task.text(example) for example in examples], counts)
-        of = {(run["model"], run["model_type"]): times for (_, _, run), times in zip(group, found, strict=True)}
-        for (_, file, result), times in zip(group, found, strict=True):
+        of = {(run["model"], run["model_type"]): times for (_, _, run, _), times in zip(group, found, strict=True)}
+        for (_, file, _, to), times in zip(group, found, strict=True):
             print(file.parent, times)
-            for teacher in result.get("distillation", {}).get("teachers", []):
-                if times_of_teacher := of.get((teacher["name"], teacher["model_type"])):
-                    teacher["milliseconds"] = times_of_teacher["milliseconds"]
-            unfinished = file.with_name("results.json.new")
-            unfinished.write_text(json.dumps(result | {"latency": times | circumstances}, indent=2) + "\n", "utf-8")
-            unfinished.replace(file)
+            add(to, times | circumstances, of)

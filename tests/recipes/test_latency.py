@@ -66,6 +66,37 @@ def test_every_folder_is_given_its_latency(folders):
         assert not list(folder.glob("*.new"))
 
 
+def test_a_run_of_one_step_gives_its_times_to_results_of_its_name(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "ROUNDS", 1)
+    results = tmp_path / "results"
+    (results / "imdb").mkdir(parents=True)
+    gru, tfidf_file = results / "imdb" / "gru-0.json", results / "imdb" / "tfidf-0.json"
+    evaluated = read(folders[0]) | {"git_commit": "of the run that was evaluated"}
+    evaluated.pop("latency", None)
+    teachers = [{"name": "tfidf-0", "model_type": "tfidf"}, {"name": "gone", "model_type": "tfidf"}]
+    gru.write_text(json.dumps(evaluated | {"distillation": {"teachers": teachers}}))
+    (results / "other").mkdir()
+    (results / "other" / "gru-0.json").write_text(json.dumps(evaluated | {"dataset": {"name": "another"}}))
+    before = {folder: (folder / "results.json").read_bytes() for folder in folders}
+    latency.main([*map(str, folders[::2]), "--results", str(results)])
+    new = json.loads(gru.read_text())
+    assert new.pop("latency")["milliseconds"] > 0
+    times = read(folders[2])["latency"]["milliseconds"]  # its name is not among the results
+    assert new.pop("distillation") == {"teachers": [teachers[0] | {"milliseconds": times}, teachers[1]]}
+    assert new == evaluated
+    assert (folders[0] / "results.json").read_bytes() == before[folders[0]]
+    assert "latency" not in json.loads((results / "other" / "gru-0.json").read_text())
+
+    tfidf_file.write_text(json.dumps(read(folders[2]) | {"num_parameters": 7}))
+    with pytest.raises(RecipeError, match=r"tfidf-0 is a tfidf of [\d,]+ parameters and .*tfidf-0.json is of .* 7,"):
+        latency.main([str(folders[2]), "--results", str(results)])
+    again = shutil.copytree(folders[0], tmp_path / "gru-0")
+    with pytest.raises(RecipeError, match="are both of the name of"):
+        latency.main([str(folders[0]), str(again), "--results", str(results)])
+    with pytest.raises(RecipeError, match="no such folder"):
+        latency.main([str(folders[0]), "--results", str(tmp_path / "nowhere")])
+
+
 def test_taggers_are_given_words_per_second_too(folders, taggers):
     before = [read(folder) for folder in taggers]
     latency.main([str(folder) for folder in (taggers[0], folders[0], taggers[1])])  # each task by itself

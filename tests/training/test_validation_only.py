@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from recipes.benchmarks import latency
 from recipes.imdb import TASK
 from recipes.ner import TASK as TAG
 from rnnzoo import cli
@@ -66,11 +65,9 @@ def test_a_folder_with_a_card_is_refused_before_any_work(tmp_path, sentences):
     assert (tmp_path / "results.json").read_text() == before
 
 
-def test_there_is_no_card_and_no_latency_of_it(tmp_path, sentences, capsys):
+def test_there_is_no_card_of_it(tmp_path, sentences):
     run(TAG, tmp_path, sentences, **BRIEF, validation_only=True)
     with pytest.raises(SystemExit, match="has no test scores"):
         cli.main(["card", str(tmp_path)])
-    latency.main([str(tmp_path)])
-    assert f"left out: {tmp_path}, whose run evaluated validation only" in capsys.readouterr().out
     # A complete run may follow in the same folder.
     assert "test" in run(TAG, tmp_path, sentences, **BRIEF)["metrics"]
