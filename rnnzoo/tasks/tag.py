@@ -36,8 +36,8 @@ class TagOptions(Options):
 
     word_dropout: float = option(
         0.0,
-        "fraction of the words that training reads as unknown ones, so that their characters and their neighbours must "
-        "tell what they are",
+        "fraction of the words that training reads as unknown ones, so that their characters and neighbours must tell "
+        "what they are",
     )
     rare_word_dropout: float = option(
         0.0,
