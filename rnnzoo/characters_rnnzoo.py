@@ -10,7 +10,7 @@ from .configuration_rnnzoo import RecurrentConfig
 from .recurrence_rnnzoo import LSTM, PackedRows, RecurrentLayer
 
 
-# A polynomial hash: h = n, then h = (FACTOR h + c) mod PRIME for each character c of an n-gram, and at last h mod size.
+# A polynomial hash: h = n, then h = (FACTOR h + c) mod PRIME for each character c of an n-gram; in the end h mod size.
 # Nothing overflows int64, so that every machine finds the same buckets.
 FACTOR, PRIME = 1_566_083_941, 2**31 - 1
 SHORTEST, LONGEST = 3, 5
