@@ -49,6 +49,10 @@ class RecurrentConfig(PreTrainedConfig):
             the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
         use_crf: a token classifier scores sequences of tags, with a conditional random field.
         character_size: features that the characters of each word add to its vector; 0: they are not read.
+        character_encoder: what makes these features: `cnn`, a convolution of width 3 and the maximum over the
+            characters (Ma & Hovy 2016), or `lstm`, the last states of an LSTM in both directions (Lample et al. 2016).
+        character_ngrams: the mean of vectors of the word's n-grams of 3 to 5 characters, hashed into this many
+            buckets, is added to these features (Bojanowski et al. 2017); 0: they are not read.
         character_embedding_size: features of a character's vector.
         character_vocab_size: rows of the character embedding, including padding (0) and unknown characters (1).
         window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
@@ -82,6 +86,8 @@ class RecurrentConfig(PreTrainedConfig):
     wide_dropout: float | int = 0.0
     use_crf: bool = False
     character_size: int = 0
+    character_encoder: Literal["cnn", "lstm"] = "cnn"
+    character_ngrams: int = 0
     character_embedding_size: int = 30
     character_vocab_size: int = 100
     pad_token_id: int | None = 0
@@ -153,11 +159,10 @@ class RecurrentConfig(PreTrainedConfig):
     def validate_sizes(self):
         """Sizes are at least 1, except that there may be no layers, characters, wide part; and none is absurd."""
         sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size")
-        for name in (*sizes, "character_size", "character_embedding_size", "character_vocab_size"):
-            value, smallest = (
-                getattr(self, name),
-                int(name not in ("num_hidden_layers", "character_size", "wide_size")),
-            )
+        characters = ("character_size", "character_ngrams", "character_embedding_size", "character_vocab_size")
+        may_be_zero = ("num_hidden_layers", "wide_size", "character_size", "character_ngrams")
+        for name in (*sizes, *characters):
+            value, smallest = getattr(self, name), int(name not in may_be_zero)
             largest = _MOST_LAYERS if name == "num_hidden_layers" else _MOST
             if value is not None and not smallest <= value <= largest:
                 raise ValueError(f"{name}={value!r} must be at least {smallest} and at most {largest}.")
@@ -165,6 +170,18 @@ class RecurrentConfig(PreTrainedConfig):
             raise ValueError(
                 f"pooling={self.pooling!r} needs the last state of a layer, and there is none with "
                 "num_hidden_layers=0: choose mean, max or attention."
+            )
+
+    def validate_characters(self):
+        """What reads characters needs features to make; two directions make as many each."""
+        for name, off in (("character_encoder", "cnn"), ("character_ngrams", 0)):
+            value = getattr(self, name)
+            if value != off and not self.character_size:
+                raise ValueError(f"{name}={value!r} has no effect with character_size=0: set that, or leave it out.")
+        if self.character_encoder == "lstm" and self.character_size % 2:
+            raise ValueError(
+                f"character_size={self.character_size} must be even with character_encoder='lstm', whose two "
+                "directions make half of these features each."
             )
 
     def validate_dropouts(self):

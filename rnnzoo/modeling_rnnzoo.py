@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .characters_rnnzoo import CharacterEncoder
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
 from .crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
 from .recurrence_rnnzoo import (
@@ -108,26 +109,6 @@ def locked_dropout(x: Tensor, p: float, training: bool) -> Tensor:
     if not (p and training):
         return x
     return x * nn.functional.dropout(x.new_ones(x.shape[0], 1, x.shape[2]), p)
-
-
-class CharacterEncoder(nn.Module):
-    """A vector from the characters of a word: convolution of width 3, max over characters (Ma & Hovy 2016)."""
-
-    def __init__(self, config: RecurrentConfig):
-        super().__init__()
-        self.embed_characters = nn.Embedding(
-            config.character_vocab_size, config.character_embedding_size, padding_idx=0
-        )
-        self.convolution = nn.Conv1d(config.character_embedding_size, config.character_size, kernel_size=3, padding=1)
-
-    def forward(self, character_ids: Tensor) -> Tensor:
-        """[B, T, K], 0 after a word's last character -> [B, T, character_size], zero for a word without characters."""
-        B, T, K = character_ids.shape
-        characters = character_ids.reshape(B * T, K)
-        y = self.convolution(self.embed_characters(characters).transpose(1, 2))  # [B·T, ·, K]
-        padding = characters == 0
-        y = y.masked_fill(padding[:, None], torch.finfo(y.dtype).min).amax(2)
-        return y.masked_fill(padding.all(1, keepdim=True), 0).view(B, T, y.shape[1])
 
 
 class Pooler(nn.Module):

@@ -172,3 +172,27 @@ def by_type(found: list[Model]) -> str:
     columns += [Column(f"{kind} ({number:,})", f1(kind)) for kind, number in numbers.items()]
     head = "\nTest f1 by type of entity, mean over the seeds; in brackets, the number of entities:\n\n"
     return head + grid(columns, found)
+
+
+def by_words(found: list[Model]) -> str:
+    """The scores of names with a word that train does not have, and of the others, where a task measures that."""
+    key = "by_words_of_train"
+    found = [model for model in found if all(key in run["metrics"]["test"] for run in model.runs)]
+    if not found:
+        return ""
+
+    def cell(name: str, score: str, form: str = ".4f") -> Callable[[Model], str]:
+        return lambda model: format(mean(run["metrics"]["test"][key][name][score] for run in model.runs), form)
+
+    columns = [Column("model", lambda model: model.name)]
+    for name in ("unseen", "seen"):
+        columns += [
+            Column(name, cell(name, "number", ",.0f")),
+            Column(f"f1, {name}", cell(name, "f1")),
+            Column(f"recall, {name}", cell(name, "recall")),
+        ]
+    head = (
+        "\nEntities of the test split with a word, in lower case, that the training split does not have (unseen), and "
+        "the others (seen): their number, and scores as means over the seeds:\n\n"
+    )
+    return head + grid(columns, found)

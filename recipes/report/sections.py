@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from recipes.report.columns import by_type, columns, grid, legend, markdown
+from recipes.report.columns import by_type, by_words, columns, grid, legend, markdown
 from recipes.report.labels import labels
 from recipes.report.parts import parts
 from recipes.report.pictures import PICTURES
@@ -176,8 +176,8 @@ def comparison(found: list[Model], prefix: str) -> str:
         for name, title in PICTURES.items()
     )
     return (
-        f"{verdict(found)}{table(found)}{legend(found[0])}{by_type(found)}{checkpoints(found)}{served(found)}"
-        f"{published(found[0].runs[0]['dataset'])}{pictures}{recurrence(found)}"
+        f"{verdict(found)}{table(found)}{legend(found[0])}{by_type(found)}{by_words(found)}{checkpoints(found)}"
+        f"{served(found)}{published(found[0].runs[0]['dataset'])}{pictures}{recurrence(found)}"
     )
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rnnzoo.crf_rnnzoo import LinearChainCRF
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.tasks.tag import NOWHERE, UNLABELLED, Tag
+from rnnzoo.tasks.tag import NOWHERE, UNLABELLED, Tag, TagOptions
 from rnnzoo.tasks.taught import Taught, TaughtOptions, answered
 from rnnzoo.training.crf_divergence import divergence
 from rnnzoo.training.options import option
@@ -20,7 +20,7 @@ from rnnzoo.training.teachers import WordNetwork
 
 
 @dataclass
-class DistilTagsOptions(TaughtOptions):
+class DistilTagsOptions(TaughtOptions, TagOptions):
     """Options of a tagger with teachers."""
 
     unlabelled: str | None = option(

@@ -1,8 +1,9 @@
 """A label for every word (many-to-many): named entities, by any model of the zoo or of transformers."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,8 @@ import evaluate
 import numpy as np
 import torch
 from datasets import Dataset
+from seqeval.metrics.sequence_labeling import get_entities
+from torch import Tensor
 
 import rnnzoo
 from rnnzoo.data import sentences
@@ -18,13 +21,41 @@ from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
 from rnnzoo.training import probes
-from rnnzoo.training.options import WORD2VEC, Options
+from rnnzoo.training.options import WORD2VEC, Options, option
 from rnnzoo.training.task import Description, Task
 
 
 OUTSIDE = "O"
 UNLABELLED = -100  # no loss is taken there
 NOWHERE = -1  # the position of a word that is truncated, or that a foreign tokenizer drops
+
+
+@dataclass
+class TagOptions(Options):
+    """Options of a tagger."""
+
+    word_dropout: float = option(
+        0.0,
+        "fraction of the words that training reads as unknown ones, so that their characters and neighbours must tell "
+        "what they are",
+    )
+    rare_word_dropout: float = option(
+        0.0,
+        "the same for rare words: with the value a, the fraction a / (a + n) of the words that occur n times in train "
+        "(0: off; 0.25 is usual)",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.word_dropout < 1:
+            raise RecipeError(f"word_dropout is {self.word_dropout}: it must be at least 0 and below 1.")
+        if not 0 <= self.rare_word_dropout < math.inf:
+            raise RecipeError(f"rare_word_dropout is {self.rare_word_dropout}: it must be at least 0.")
+        if self.rare_word_dropout and self.streaming:
+            raise RecipeError(
+                f"rare_word_dropout is {self.rare_word_dropout} and streaming is true: the words of a stream are not "
+                "counted. Choose word_dropout instead, or leave out one of them."
+            )
 
 
 class Tag(Task):
@@ -48,9 +79,11 @@ class Tag(Task):
         timed_examples=512,  # reviews are ten times as long as sentences; a dozen taggers take two minutes
         traits=("trained on", "characters", "CRF", "word vectors"),
     )
+    Options = TagOptions
     column = "tokens"
     corpora = sentences
     train_tokenizer = staticmethod(rnnzoo.train_tagger_tokenizer)
+    _dropped: Tensor | None = None
     defaults: ClassVar = {
         "model": {
             "model_type": "rnnzoo-lstm",
@@ -99,6 +132,38 @@ class Tag(Task):
                 selects="accuracy",
                 scores=("accuracy", "macro_f1"),
             )
+
+    def begin(self, options: TagOptions) -> None:
+        """Finds the probability that training reads a word as an unknown one, for each id: [V].
+
+        It is 1 - (1 - p) n / (n + a) for a word that occurs n times: p is `word_dropout`, and a `rare_word_dropout`
+        (Kiperwasser & Goldberg 2016, https://arxiv.org/abs/1603.04351).
+
+        Raises:
+            RecipeError: the model has sub-words, so that it knows all words.
+        """
+        p, a = options.word_dropout, options.rare_word_dropout
+        if not p and not a:
+            return
+        if not self.labels_all:
+            raise RecipeError(
+                f"word_dropout is {p} and rare_word_dropout {a}, but {options.model_name_or_path} reads sub-words, "
+                "none of which are unknown: leave both out."
+            )
+        counts = torch.ones(len(self.tokenizer))  # of streams too, whose words are not counted
+        if a:
+            ids = torch.tensor([i for row in self.rows["train"]["input_ids"] for i in row])
+            counts = ids.bincount(minlength=len(counts)).clamp(min=1)
+        self._dropped = 1 - (1 - p) * counts / (counts + a)
+        self._dropped[self.tokenizer.all_special_ids] = 0
+
+    def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Some words become unknown ones; their characters stay."""
+        if self._dropped is None:
+            return batch
+        ids = batch["input_ids"]
+        dropped = torch.rand(ids.shape) < self._dropped[ids]
+        return {**batch, "input_ids": ids.masked_fill(dropped, self.tokenizer.unk_token_id)}
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
         """Words as sub-tokens, each with a label.
@@ -160,13 +225,38 @@ class Tag(Task):
                 references=[tag for row in references for tag in row],
             )
             return found | {"per_class": {self.labels[n]: scores for n, scores in found["per_class"].items()}}
-        # Where tags have no prefix, neighbours of one type are one entity, as I- tags are read.
-        names = [f"I-{name}" if self.corpus.scheme == "IO" and name != OUTSIDE else name for name in self.labels]
         found = self._entities.compute(
-            predictions=[[names[tag] for tag, _ in row] for row in predictions],
-            references=[[names[tag] for tag in row] for row in references],
+            predictions=[[self._names[tag] for tag, _ in row] for row in predictions],
+            references=[[self._names[tag] for tag in row] for row in references],
         )
         return {name: found[name] for name in ("f1", "precision", "recall", "per_type")}
+
+    def breakdown(self, predictions: list[list[tuple[int, float]]], examples: Dataset) -> dict[str, Any]:
+        """The scores of names whose words are all in train, and of those with a word, in lower case, that is not.
+
+        Those of a training split that is read lazily are not known, and there are no such scores.
+        """
+        if "train" not in self.corpus.splits or self.corpus.scheme is None:
+            return {}
+        counts = {"seen": Counter(), "unseen": Counter()}
+        for row, example in zip(predictions, examples, strict=True):
+            unseen = [word.lower() not in self._words_of_train for word in example["tokens"]]
+            right = set(get_entities([self._names[self._numbers[tag]] for tag in example["tags"]]))
+            found = set(get_entities([self._names[tag] for tag, _ in row]))
+            for which, entities in (("number", right), ("found", found), ("both", right & found)):
+                for _, first, last in entities:
+                    counts["unseen" if any(unseen[first : last + 1]) else "seen"][which] += 1
+        return {
+            "by_words_of_train": {
+                name: {
+                    "precision": each["both"] / max(1, each["found"]),
+                    "recall": each["both"] / max(1, each["number"]),
+                    "f1": 2 * each["both"] / max(1, each["found"] + each["number"]),
+                    "number": each["number"],
+                }
+                for name, each in counts.items()
+            }
+        }
 
     @cached_property
     def _entities(self) -> evaluate.Metric:
@@ -243,6 +333,15 @@ class Tag(Task):
         return {
             i: self._numbers.get(f"I-{name[2:]}", i) if name[:2] == "B-" else i for i, name in enumerate(self.labels)
         }
+
+    @cached_property
+    def _words_of_train(self) -> set[str]:
+        return {word.lower() for words in self.corpus.splits["train"]["tokens"] for word in words}
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """The labels as entities are read from them: where tags have no prefix, neighbours of one type are one."""
+        return [f"I-{name}" if self.corpus.scheme == "IO" and name != OUTSIDE else name for name in self.labels]
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

@@ -51,7 +51,8 @@ def evaluate(
             f"different examples, where the split has {len(rows)}. The score would be wrong; nothing is written."
         )
     predictions = [prediction for _, prediction in found]
-    metrics = task.metrics(predictions, task.references(task.corpus.splits[part]))
+    examples = task.corpus.splits[part]
+    metrics = task.metrics(predictions, task.references(examples)) | task.breakdown(predictions, examples)
     return {**metrics, "loss": sum(loss for loss, _ in totals) / sum(count for _, count in totals)}, predictions
 
 

@@ -55,7 +55,7 @@ class Step:
         parts = split(
             batch, accelerator.process_index, accelerator.num_processes, self.options.gradient_accumulation_steps
         )
-        micro_batches = [self.task.collate(rows[part]) for part in parts]
+        micro_batches = [self.task.augment(self.task.collate(rows[part])) for part in parts]
         labels = [self.task.label_weight(inputs) for inputs in micro_batches]
         all_labels = accelerator.reduce(torch.tensor(sum(labels), device=accelerator.device), "sum")
         loss = torch.zeros((), device=accelerator.device)

@@ -182,6 +182,10 @@ class Task:
         """Named numbers; a dict among them holds details."""
         raise NotImplementedError
 
+    def breakdown(self, predictions: list, examples: Dataset) -> dict[str, Any]:
+        """More metrics, which depend on the examples themselves and not only on their right answers."""
+        return {}
+
     def begin(self, options: Options) -> None:
         """Prepares what the training needs besides the examples, such as weights of the classes."""
 
@@ -190,6 +194,10 @@ class Task:
 
         A resumed run does so again: the same on every process, and every time.
         """
+
+    def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `collate` made of training examples, with random changes drawn from torch's generator for this step."""
+        return batch
 
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the model reads of a batch in training; `loss` gets all of it."""

@@ -16,9 +16,9 @@ from rnnzoo.configuration_rnnzoo import RecurrentConfig
 
 FIELDS = {field.name for field in fields(RecurrentConfig)} - {field.name for field in fields(PreTrainedConfig)}
 
-CHARACTERS = ("character_size", "character_embedding_size", "character_vocab_size")
+CHARACTERS = ("character_size", "character_ngrams", "character_embedding_size", "character_vocab_size")
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size", *CHARACTERS)
-MAY_BE_ZERO = ("num_hidden_layers", "character_size", "wide_size")
+MAY_BE_ZERO = ("num_hidden_layers", "character_size", "character_ngrams", "wide_size")
 DROPOUTS = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout", "wide_dropout")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id")
 SWITCHES = ("bidirectional", "tie_word_embeddings", "use_crf")
@@ -28,12 +28,13 @@ WRONG_TYPES = (
     + [(name, value) for name in DROPOUTS for value in ("0.2", None, [0.2])]
     + [(name, value) for name in SWITCHES for value in ("yes", 1, None)]
     + [("pooling", value) for value in (None, 1, ["last"])]
+    + [("character_encoder", value) for value in (None, 1, ["cnn"])]
 )
 OUT_OF_RANGE = (
     [(name, value) for name in SIZES for value in (0, -1) if value or name not in MAY_BE_ZERO]
     + [(name, value) for name in DROPOUTS for value in (-0.1, 1, 1.5, float("nan"))]
     + [(name, value) for name in TOKENS for value in (-1, 20)]
-    + [("pooling", "average")]
+    + [("pooling", "average"), ("character_encoder", "gru")]
 )
 
 
@@ -166,7 +167,7 @@ def test_the_bounds_of_every_range_are_allowed():
 
 def test_json_gives_back_what_was_saved(config_class, tmp_path):
     changes = {name: 7 for name in SIZES} | {name: 0.25 for name in DROPOUTS} | {name: 6 for name in TOKENS}
-    changes |= dict.fromkeys(SWITCHES, True) | {"pooling": "concat"}
+    changes |= dict.fromkeys(SWITCHES, True) | {"pooling": "concat", "character_encoder": "lstm", "character_size": 6}
     assert set(changes) == FIELDS
     config = config_class(**changes, id2label={0: "bad", 1: "fair", 2: "good"}, problem_type="regression")
     config.save_pretrained(tmp_path)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from recipes.distil import TASK as STUDENT
-from recipes.report.columns import by_type, legend, reads, trait
+from recipes.report.columns import by_type, by_words, legend, reads, trait
 from recipes.report.runs import RECURRENT, best_by_kind, by_data, models
 from recipes.report.sections import checkpoints, headline, not_run, section, served, summary, table, verdict
 from tests.support.results import SPLITS, config, on, result, scored, tagger
@@ -216,6 +216,27 @@ def test_every_type_of_entity_has_its_score():
         "| plain | 0.5600 | 0.5400 |",
     ]
     assert shown in section([full, *plain], "own") and "by type" not in section([result()], "own")
+
+
+def test_names_with_an_unseen_word_have_a_table_where_they_were_counted():
+    def counted(name, unseen, seen):
+        run = tagger(name, 0.9, config=config(seed=int(name[-1])))
+        scores = {"unseen": {"number": 1200, **unseen}, "seen": {"number": 4000, **seen}}
+        run["metrics"]["test"] |= {"by_words_of_train": scores}
+        return run
+
+    runs = [
+        counted("full-0", {"f1": 0.5, "recall": 0.4}, {"f1": 0.9, "recall": 0.95}),
+        counted("full-1", {"f1": 0.6, "recall": 0.5}, {"f1": 0.9, "recall": 0.85}),
+    ]
+    older = tagger("older-0", 0.8)
+    shown = by_words(models([*runs, older]))
+    assert shown.splitlines()[3:] == [
+        "| model | unseen | f1, unseen | recall, unseen | seen | f1, seen | recall, seen |",
+        "|---|---|---|---|---|---|---|",
+        "| full | 1,200 | 0.5500 | 0.4500 | 4,000 | 0.9000 | 0.9000 |",
+    ]
+    assert shown in section([*runs, older], "own") and by_words(models([older])) == ""
 
 
 def test_words_that_a_model_does_not_read_are_counted():

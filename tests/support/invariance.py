@@ -26,9 +26,11 @@ def some_model(rng, heads):
     chosen = {
         "num_hidden_layers": rng.randint(1, 3),
         "hidden_size": rng.choice([1, 3, 8, 16, 33]),
-        "character_size": rng.choice([0, 3]),
+        "character_size": rng.choice([0, 4]),
         "character_vocab_size": 9,
     }
+    if chosen["character_size"]:
+        chosen |= {"character_encoder": rng.choice(["cnn", "lstm"]), "character_ngrams": rng.choice([0, 50])}
     if head.auto is AutoModelForTokenClassification:
         chosen |= {"use_crf": rng.random() < 0.5, "id2label": {0: "O", 1: "B-X", 2: "I-X"}}
     else:

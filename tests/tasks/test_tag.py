@@ -150,7 +150,8 @@ def test_the_folder_and_its_results(tagger):
     assert found == json.loads(json.dumps(results))
     assert found["task"] == "ner" and found["dataset"]["words_unread"] == {"train": 0, "validation": 0, "test": 0}
     for split in ("validation", "test"):
-        assert {"f1", "precision", "recall", "per_type", "loss"} == set(found["metrics"][split])
+        metrics = {"f1", "precision", "recall", "per_type", "by_words_of_train", "loss"}
+        assert metrics == set(found["metrics"][split])
     assert found["metrics"]["test"]["f1"] > 0.5
     assert found["served"]["largest_difference"] < 1e-4 and found["served"]["rows"] >= 40
     assert "crf.transitions" in load_file(folder / "model.safetensors")

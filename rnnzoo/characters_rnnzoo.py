@@ -1,0 +1,86 @@
+"""A vector from the characters of a word: by a convolution or an LSTM, and by its n-grams of characters.
+
+Shapes: N words, K characters of a word, F features (`character_size`).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_rnnzoo import RecurrentConfig
+from .recurrence_rnnzoo import LSTM, PackedRows, RecurrentLayer
+
+
+# A polynomial hash: h = n, then h = (FACTOR h + c) mod PRIME for each character c of an n-gram; in the end h mod size.
+# Nothing overflows int64, so that every machine finds the same buckets.
+FACTOR, PRIME = 1_566_083_941, 2**31 - 1
+SHORTEST, LONGEST = 3, 5
+
+
+class CharacterEncoder(nn.Module):
+    """The features that characters add to a word's vector; zero for a word without characters."""
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__()
+        self.encoder = config.character_encoder
+        E, F = config.character_embedding_size, config.character_size
+        self.embed_characters = nn.Embedding(config.character_vocab_size, E, padding_idx=0)
+        if self.encoder == "cnn":
+            self.convolution = nn.Conv1d(E, F, kernel_size=3, padding=1)
+        else:
+            self.recurrence = RecurrentLayer(LSTM, E, F // 2, bidirectional=True, dropout=0.0)
+        self.ngrams = NGrams(config.character_ngrams, F) if config.character_ngrams else None
+
+    def forward(self, character_ids: Tensor) -> Tensor:
+        """[B, T, K], 0 after a word's last character -> [B, T, F]."""
+        B, T, K = character_ids.shape
+        characters = character_ids.reshape(B * T, K)
+        y = getattr(self, self.encoder)(characters)
+        if self.ngrams is not None:
+            y = y + self.ngrams(characters)
+        return y.view(B, T, y.shape[1])
+
+    def cnn(self, characters: Tensor) -> Tensor:
+        """A convolution of width 3, then the largest value over the characters (Ma & Hovy 2016): [N, K] -> [N, F]."""
+        y = self.convolution(self.embed_characters(characters).transpose(1, 2))  # [N, F, K]
+        padding = characters == 0
+        y = y.masked_fill(padding[:, None], torch.finfo(y.dtype).min).amax(2)
+        return y.masked_fill(padding.all(1, keepdim=True), 0)
+
+    def lstm(self, characters: Tensor) -> Tensor:
+        """The last state of each direction of an LSTM (Lample et al. 2016): [N, K] -> [N, F]."""
+        rows = PackedRows((characters != 0).sum(1, keepdim=True), characters.shape[1])
+        x = rows.pack(self.embed_characters(characters))
+        zero = x.new_zeros(len(x), 2, self.recurrence.forward_direction.weight_hh.shape[1])
+        _, h, _ = self.recurrence(x, rows, zero, zero)
+        return h.flatten(1)
+
+
+class NGrams(nn.Module):
+    """The mean of the vectors of a word's n-grams of characters, hashed into buckets: [N, K] -> [N, F].
+
+    As in fastText (Bojanowski et al. 2017, https://arxiv.org/abs/1607.04606) n is 3 to 5 and a mark stands before the
+    first and after the last character. Here the two are one character, the padding.
+    """
+
+    def __init__(self, size: int, features: int):
+        super().__init__()
+        self.size = size
+        self.embed_ngrams = nn.Embedding(size + 1, features, padding_idx=size)
+
+    def forward(self, characters: Tensor) -> Tensor:
+        weight = self.embed_ngrams.weight
+        return nn.functional.embedding_bag(self.buckets(characters), weight, mode="mean", padding_idx=self.size)
+
+    def buckets(self, characters: Tensor) -> Tensor:
+        """[N, K] -> the buckets of the n-grams from 0 to `size` - 1, and `size` where there is none: [N, ·]."""
+        length = (characters != 0).sum(1, keepdim=True)
+        marked = nn.functional.pad(characters.long(), (1, LONGEST))  # long enough for an n-gram to start anywhere
+        starts = characters.shape[1]
+        found = []
+        for n in range(SHORTEST, LONGEST + 1):
+            bucket = torch.full_like(marked[:, :starts], n)
+            for i in range(n):
+                bucket = (bucket * FACTOR + marked[:, i : i + starts]) % PRIME
+            last = torch.arange(n - 1, n - 1 + starts, device=characters.device)
+            found.append((bucket % self.size).masked_fill(last > length + 1, self.size))
+        return torch.cat(found, dim=1)
