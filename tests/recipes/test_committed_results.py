@@ -20,15 +20,6 @@ from tests.support.results import SPLITS
 
 FILES = sorted(path for path in RESULTS.glob("*/*.json") if path.parent.name != PARTS)
 NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
-# They ran on another machine than the others, whose milliseconds are not to be compared with these.
-NOT_TIMED = (
-    *("nb-tfidf", "nb-tfidf-films", "tfidf-films", "nb-tfidf-trigrams-films"),
-    *("distil-lstm", "distil-lstm-without-layers", "words-to-come-lstm"),
-    *("distil-lstm-large", "distil-lstm-large-wide"),
-    *("lstm-large", "lstm-large-without-layers", "pretrained-lstm", "pretrained-lstm-without-layers"),
-    *("distil-lstm-large-without-layers", "distil-lstm-large-wide-without-layers", "distil-pretrained-lstm"),
-    *("distil-pretrained-lstm-wide", "distil-pretrained-lstm-wide-without-layers"),
-)
 COMMITTED = committed()
 ENTITIES = {
     "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
@@ -90,7 +81,7 @@ def test_every_model_was_timed(dataset):
     for model in models(complete(COMMITTED[dataset])):
         timed = [run for run in model.runs if "latency" in run]
         # One of the seeds stands for all.
-        assert timed or model.name in NOT_TIMED, f"{model.name}: python -m recipes.latency"
+        assert timed, f"{model.name}: python -m recipes.latency"
         for run in timed:
             assert run["latency"]["milliseconds"] > 0 and len(run["latency"]["git_commit"]) == 40
             assert run["latency"][f"{run['description']['rate']}_per_second"] > 0
