@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from recipes.report.labels import lines
 from recipes.report.runs import BAG, RECURRENT, TRANSFORMERS, Model, complete, models
 
+
+CLOSE = 8  # the distance of a name from its point, in points, unless there is no room
 
 PICTURES = {
     "latency": "against milliseconds per {unit}",
@@ -52,7 +55,7 @@ def draw_models(found: list[Model], dataset: str, save: Callable[[str, Any], Non
         ("latency", f"milliseconds per {unit}, median, one at a time", lambda model: model.latency("milliseconds")),
         ("size", "megabytes in fp32", lambda model: model.megabytes),
     ):
-        figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+        figure, axes = plt.subplots(figsize=(10, 7), layout="constrained")
         shown = [(place(model), mean(model.scores), model) for model in found if place(model) is not None]
         for x, y, model in shown:
             spread = [[y - min(model.scores)], [max(model.scores) - y]]
@@ -112,25 +115,47 @@ def draw_labels(curves: dict[str, dict[int, Model]], dataset: str, save: Callabl
 
 
 def write_names(axes, points: list[tuple[float, float, str]]) -> None:
-    """Writes a name beside each point, on the first side where it covers neither a point nor another name."""
+    """Writes a name near each point, where it covers neither a point nor another name; a line leads to a far one."""
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     axes.figure.canvas.draw()
     centres = axes.transData.transform([(x, y) for x, y, _ in points])
     taken = [Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
-    right, left = (8, 0, "left", "center"), (-8, 0, "right", "center")
-    above, below = (0, 8, "center", "bottom"), (0, -8, "center", "top")
+    taken.append(axes.get_legend().get_window_extent())
+    inside = axes.get_window_extent()
+    # Right, left, above, below, then aslant: where the name goes from the point, and which side of it is nearest.
+    sides = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
+    aligned = {1: ("left", "bottom"), 0: ("center", "center"), -1: ("right", "top")}
 
-    def write(point, side):
-        (x, y, name), (dx, dy, ha, va) = point, side
-        return axes.annotate(name, (x, y), (dx, dy), textcoords="offset points", fontsize=8, ha=ha, va=va)
+    def write(point, distance, side):
+        (x, y, name), (right, up) = point, side
+        line = {"arrowstyle": "-", "color": "gray", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+        return axes.annotate(
+            name,
+            (x, y),
+            (distance * right, distance * up),
+            textcoords="offset points",
+            fontsize=8,
+            ha=aligned[right][0],
+            va=aligned[up][1],
+            arrowprops=line if distance > CLOSE else None,
+        )
+
+    def extent(text):
+        text.get_window_extent()  # places it; the line is part of this extent
+        return Text.get_window_extent(text)
+
+    def free(box):
+        within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+        return within and not any(box.overlaps(other) for other in taken)
 
     for point in points:
-        for side in (right, left, above, below):
-            text = write(point, side)
-            if not any(text.get_window_extent().overlaps(other) for other in taken):
+        for distance, side in product((CLOSE, *range(16, 161, 12)), sides):
+            text = write(point, distance, side)
+            if free(extent(text)):
                 break
             text.remove()
         else:  # there is no room anywhere
-            text = write(point, right)
-        taken.append(text.get_window_extent())
+            text = write(point, CLOSE, sides[0])
+        taken.append(extent(text))
