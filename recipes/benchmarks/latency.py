@@ -158,5 +158,5 @@ def main(arguments: list[str]) -> None:
         found = measure(ask, [task.text(example) for example in examples], counts)
         of = {(run["model"], run["model_type"]): times for (_, _, run, _), times in zip(group, found, strict=True)}
         for (_, file, _, to), times in zip(group, found, strict=True):
-            print(file.parent, times)
+            print(f"{file.parent}: {times}, written to {to}")
             add(to, times | circumstances, of)

@@ -13,8 +13,8 @@ in train.
     O                   "We found uncoverings in the second test ."
 """
 
+import argparse
 import random
-import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -192,4 +192,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="rnnzoo.data.synthetic.forms", description="Writes .conll files.")
+    parser.add_argument("folder", type=Path, help="where train, validation and test are written")
+    main(parser.parse_args().folder)
