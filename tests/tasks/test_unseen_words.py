@@ -38,8 +38,8 @@ def test_names_with_an_unseen_word_are_scored_apart(task):
             "tags": ["B-PER O B-PER I-PER".split(), "O B-LOC B-PER O B-PER".split()],
         }
     )
-    # Seen: Ada and LONDON are found, the second Babbage is missed, met is no name. Unseen: of Babbage Jr only the second
-    # word, the unseen one, is found; Byron has the wrong type.
+    # Seen: Ada and LONDON are found, the second Babbage is missed, met is no name. Unseen: of Babbage Jr only the
+    # second word, the unseen one, is found; Byron has the wrong type.
     predictions = [numbered("B-PER O O B-PER"), numbered("O B-LOC O B-PER B-LOC")]
     assert task.breakdown(predictions, examples) == {
         "by_words_of_train": {
