@@ -20,6 +20,7 @@ from rnnzoo.data import sentences
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
+from rnnzoo.tokenization_rnnzoo import CHARACTER_PAD
 from rnnzoo.training import probes
 from rnnzoo.training.options import WORD2VEC, Options, option
 from rnnzoo.training.task import Description, Task
@@ -202,6 +203,9 @@ class Tag(Task):
     def collate(self, columns: dict[str, list]) -> dict[str, torch.Tensor]:
         names = [name for name in ("input_ids", "character_ids") if name in columns]
         batch = self.tokenizer.pad({name: columns[name] for name in names}, return_tensors="pt")
+        if "character_ids" in batch:  # as long as the longest word of the batch
+            longest = int((batch["character_ids"] != CHARACTER_PAD).sum(2).max())
+            batch["character_ids"] = batch["character_ids"][:, :, : max(1, longest)]
         labels = torch.full(batch["input_ids"].shape, UNLABELLED)
         labels[batch["attention_mask"].bool()] = torch.tensor([label for row in columns["labels"] for label in row])
         return {**batch, "labels": labels}
