@@ -25,6 +25,7 @@ from rnnzoo.training.loop import brief, selects, train
 from rnnzoo.training.options import Options, incidental
 from rnnzoo.training.provenance import device_name, git_commit, versions
 from rnnzoo.training.resume import Progress
+from rnnzoo.training.rows_read import only_rows_read
 from rnnzoo.training.run_folder import check_free, in_fp16, write, write_untested
 from rnnzoo.training.task import Task
 from rnnzoo.training.word_vectors import read_vectors, start_vectors
@@ -206,7 +207,8 @@ def fit(
         flat = {key: value for key, value in dataclasses.asdict(options).items() if not isinstance(value, dict)}
         accelerator.init_trackers(f"rnnzoo-{task.name}", config={k: str(v) for k, v in flat.items()})
     ran_with = {"versions": versions(), "git_commit": git_commit()}  # now: files may change while it trains
-    progress = train(accelerator, model, task, options)
+    with only_rows_read(model, task, options):
+        progress = train(accelerator, model, task, options)
     # In fp32 whatever the training was in: that is how pipeline() will load it.
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     validation = progress.best["validation"]

@@ -57,12 +57,13 @@ def start_vectors(
     """Fills in what `read_vectors` returned, or trains word2vec on all texts; returns the seconds that it took.
 
     `rows` are those of the task: word2vec reads the `input_ids` of train and, where there are some, of the unlabelled
-    texts. Every process obtains the same vectors. A resumed run has them in its checkpoint.
+    texts. Every process obtains the same vectors. A resumed run reads a file again, for the words that it does not
+    train, but does not train word2vec again: its checkpoint has all rows that word2vec filled.
 
     Raises:
         RecipeError: the folder of `word2vec_folder` cannot be written or read.
     """
-    if vectors is None or options.resume:
+    if vectors is None or (vectors == WORD2VEC and options.resume):
         return 0.0
     started = time.perf_counter()
     embeddings = model.get_input_embeddings()
