@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from datasets import Dataset
 from seqeval.metrics.sequence_labeling import get_entities
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 import rnnzoo
 from rnnzoo.data import sentences
@@ -46,8 +47,18 @@ class TagOptions(Options):
         "(0: off; 0.25 is usual)",
     )
 
+    adversarial_character_epsilon: float = option(
+        0.0,
+        "adversarial perturbation of the features that characters add to the word vectors, relative to their norm "
+        "(0: off)",
+    )
+
     def __post_init__(self):
         super().__post_init__()
+        if not 0 <= self.adversarial_character_epsilon <= 1:
+            raise RecipeError(
+                f"adversarial_character_epsilon is {self.adversarial_character_epsilon}: it must lie between 0 and 1."
+            )
         if not 0 <= self.word_dropout < 1:
             raise RecipeError(f"word_dropout is {self.word_dropout}: it must be at least 0 and below 1.")
         if not 0 <= self.rare_word_dropout < math.inf:
@@ -110,6 +121,12 @@ class Tag(Task):
     def check(cls, options: Options) -> None:
         """Refuses characters that the model does not read, and the lack of those that it does."""
         given, size = options.tokenizer.get("word_length"), options.model.get("character_size", 0)
+        epsilon = options.adversarial_character_epsilon
+        if epsilon and not size and not options.model_name_or_path:
+            raise RecipeError(
+                f"adversarial_character_epsilon is {epsilon}, but the model reads no characters: set "
+                "model.character_size, or leave it out."
+            )
         if given is not None and bool(given) != bool(size):
             raise RecipeError(
                 f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give "
@@ -157,6 +174,22 @@ class Tag(Task):
             counts = ids.bincount(minlength=len(counts)).clamp(min=1)
         self._dropped = 1 - (1 - p) * counts / (counts + a)
         self._dropped[self.tokenizer.all_special_ids] = 0
+
+    def attacked(self, model: PreTrainedModel, options: TagOptions) -> list[tuple[nn.Module, float]]:
+        """The features of characters too.
+
+        Raises:
+            RecipeError: they are to be perturbed, and a checkpoint reads no characters.
+        """
+        found, epsilon = super().attacked(model, options), options.adversarial_character_epsilon
+        if not epsilon:
+            return found
+        if getattr(model.base_model, "character_encoder", None) is None:
+            raise RecipeError(
+                f"adversarial_character_epsilon is {epsilon}, but {options.model_name_or_path} reads no characters: "
+                "leave it out."
+            )
+        return [*found, (model.base_model.character_encoder, epsilon)]
 
     def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Some words become unknown ones; their characters stay."""

@@ -1,4 +1,4 @@
-"""An adversary: it perturbs word vectors in the direction in which a loss grows most."""
+"""An adversary: it perturbs the vectors of words in the direction in which a loss grows most."""
 
 import torch
 from torch import Tensor, nn
@@ -21,14 +21,15 @@ class Adversary:
     cannot outgrow ε; here ε is relative to the norm of the example's vectors, which has the same effect for any model.
 
     Args:
-        model: any model with `get_input_embeddings`; only in training mode are its vectors touched.
+        vectors_of: the module that makes them, [B, T, E], once per forward pass: the word embeddings of a model, say.
+            Only in training mode are its vectors touched.
         epsilon: the size of the perturbation relative to ‖x‖; both norms are over the words of an example that the
             loss depends on.
     """
 
-    def __init__(self, model: nn.Module, epsilon: float):
+    def __init__(self, vectors_of: nn.Module, epsilon: float):
         self.epsilon = epsilon
-        self._hook = model.get_input_embeddings().register_forward_hook(self._on_vectors)
+        self._hook = vectors_of.register_forward_hook(self._on_vectors)
         self.rest()
 
     def _on_vectors(self, embeddings: nn.Module, inputs: tuple, x: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
     # Not where a loss is scaled: accelerate would not notice that a fused step was skipped.
     fused = accelerator.device.type == "cpu" and not accelerator.is_fsdp2 and accelerator.scaler is None
     optimizer, scheduler = adamw(trained, plan, options, fused=fused)
-    adversary = Adversary(trained, options.adversarial_epsilon) if options.adversarial_epsilon else None
+    adversaries = [Adversary(module, epsilon) for module, epsilon in task.attacked(trained, options)]
     trained, optimizer = accelerator.prepare(trained, optimizer)
     unwrapped = accelerator.unwrap_model(trained)
     average = Average(unwrapped, options.ema) if options.ema else None
@@ -62,7 +62,7 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
     unlabelled = None
     if isinstance(options, UnlabelledOptions) and options.objectives:
         unlabelled = Unlabelled(accelerator, trained, progress, task, options, ramp=plan.steps_per_epoch)
-    step = Step(accelerator, trained, optimizer, progress, task, options, adversary, unlabelled)
+    step = Step(accelerator, trained, optimizer, progress, task, options, adversaries, unlabelled)
     if accelerator.process_index:
         # Weights are the same everywhere; dropout must not be.
         set_seed((options.seed + accelerator.process_index) % 2**32)
@@ -89,7 +89,7 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
                 unshard(accelerator, trained, model)
                 end_epoch(accelerator, model, task, options, progress)
             saver.after_epoch()
-    for guest in (adversary, unlabelled):
+    for guest in (*adversaries, unlabelled):
         if guest:
             guest.leave()
     model.load_state_dict(progress.best_weights)

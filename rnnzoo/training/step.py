@@ -26,8 +26,9 @@ class Step:
     """A step on a batch of the whole run.
 
     The loss is the mean over all labels of the batch, whatever process and micro-batch they fell to: each micro-batch
-    weighs its own mean by its share of the labels. With an adversary it is the mean of two losses, of the examples
-    as they are and as the adversary perturbs them. The objectives on unlabelled texts, if there are any, come after.
+    weighs its own mean by its share of the labels. With adversaries it is the mean of two losses, of the examples as
+    they are and as all adversaries together perturb them. The objectives on unlabelled texts, if there are any, come
+    after.
     """
 
     def __init__(
@@ -38,11 +39,11 @@ class Step:
         progress: Progress,
         task: Task,
         options: Options,
-        adversary: Adversary | None,
+        adversaries: list[Adversary],
         unlabelled: Unlabelled | None,
     ):
         self.accelerator, self.model, self.task, self.options = accelerator, model, task, options
-        self.optimizer, self.progress, self.adversary, self.unlabelled = optimizer, progress, adversary, unlabelled
+        self.optimizer, self.progress, self.adversaries, self.unlabelled = optimizer, progress, adversaries, unlabelled
         self.skipped = 0
 
     def __call__(self, batch: list) -> None:
@@ -62,14 +63,15 @@ class Step:
         for number, (inputs, count) in enumerate(zip(micro_batches, labels, strict=True), start=1):
             inputs = send_to_device(inputs, accelerator.device)
             last = number == len(micro_batches) and self.unlabelled is None
-            if self.adversary is None:
-                loss += self._backward(inputs, count, all_labels, synchronise=last)
-            else:
-                self.adversary.watch()
-                loss += self._backward(inputs, count, all_labels, synchronise=False)
-                self.adversary.attack()
+            for adversary in self.adversaries:
+                adversary.watch()
+            loss += self._backward(inputs, count, all_labels, synchronise=last and not self.adversaries)
+            if self.adversaries:
+                for adversary in self.adversaries:
+                    adversary.attack()
                 self._backward(inputs, count, all_labels, synchronise=last)
-                self.adversary.rest()
+                for adversary in self.adversaries:
+                    adversary.rest()
         more = self.unlabelled() if self.unlabelled else {}
         if self.options.max_grad_norm is not None:
             accelerator.clip_grad_norm_(self.model.parameters(), self.options.max_grad_norm)
@@ -78,7 +80,7 @@ class Step:
 
     def _backward(self, inputs: dict[str, Tensor], count: int, all_labels: Tensor, *, synchronise: bool) -> Tensor:
         """One forward and backward pass; gradients are averaged over the processes in the last one only."""
-        losses = 1 if self.adversary is None else 2
+        losses = 2 if self.adversaries else 1
         with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
             outputs = self.model(**self.task.inputs(inputs))
             # The mean over no labels is NaN; such a micro-batch still takes part in the collective backward pass.

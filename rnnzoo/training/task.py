@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rnnzoo.data.columns import Columns
@@ -194,6 +194,11 @@ class Task:
 
         A resumed run does so again: the same on every process, and every time.
         """
+
+    def attacked(self, model: PreTrainedModel, options: Options) -> list[tuple[nn.Module, float]]:
+        """The modules whose vectors an adversary perturbs in training, each with its epsilon: the word embeddings."""
+        epsilon = options.adversarial_epsilon
+        return [(model.get_input_embeddings(), epsilon)] if epsilon else []
 
     def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What `collate` made of training examples, with random changes drawn from torch's generator for this step."""

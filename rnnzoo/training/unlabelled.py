@@ -113,7 +113,7 @@ class Unlabelled:
         self.lengths, self.order, self.order_number = list(self.rows["length"]), [], None
         self.adversary = None
         if "virtual_adversarial" in self.weights:
-            self.adversary = Adversary(progress.model, options.virtual_adversarial_epsilon)
+            self.adversary = Adversary(progress.model.get_input_embeddings(), options.virtual_adversarial_epsilon)
 
     def __call__(self) -> dict[str, Tensor]:
         """Reads the batch of the step; gradients are averaged over the processes in the last backward pass only.

@@ -39,7 +39,7 @@ def batch():
 
 def attacked(model, batch, epsilon):
     """The adversary after one forward and backward pass, and the loss of that."""
-    adversary = Adversary(model, epsilon)
+    adversary = Adversary(model.get_input_embeddings(), epsilon)
     adversary.watch()
     loss = model(**batch).loss
     loss.backward()
@@ -90,7 +90,7 @@ def test_nothing_is_perturbed_in_evaluation_or_afterwards(model, batch):
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_the_size_of_a_gradient_does_not_matter(size):
     model = gru().train()
-    adversary = Adversary(model, 0.1)
+    adversary = Adversary(model.get_input_embeddings(), 0.1)
     adversary.watch()
     ids = torch.randint(3, 20, (2, 5))
     (model.get_input_embeddings()(ids).sigmoid().sum() * size).backward()
@@ -102,19 +102,19 @@ def test_the_size_of_a_gradient_does_not_matter(size):
 
 def test_a_model_that_does_not_look_up_its_words_exactly_once_is_refused(batch):
     model = gru().train()
-    twice = Adversary(model, 0.1)
+    twice = Adversary(model.get_input_embeddings(), 0.1)
     twice.watch()
     model(**batch)
     with pytest.raises(RecipeError, match="looks up its word vectors exactly once.*Leave .* at 0"):
         model(**batch)
     twice.leave()
-    never = Adversary(model, 0.1)
+    never = Adversary(model.get_input_embeddings(), 0.1)
     never.watch()
     model(inputs_embeds=torch.randn(2, 3, 5), labels=torch.tensor([0, 1])).loss.backward()
     with pytest.raises(RecipeError, match="looks up its word vectors exactly once"):
         never.attack()
     never.leave()
-    flat = Adversary(model, 0.1)
+    flat = Adversary(model.get_input_embeddings(), 0.1)
     flat.watch()
     with pytest.raises(RecipeError, match="looks up its word vectors exactly once"):
         model.get_input_embeddings()(torch.tensor([3, 4]))
