@@ -48,6 +48,10 @@ class RecurrentConfig(PreTrainedConfig):
         pooling: how a row becomes one vector. `last`: the forward state at the last word and the backward state at
             the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
         use_crf: a token classifier scores sequences of tags, with a conditional random field.
+        sentence_token_id: a token classifier reads the sentences of a row each by itself; this token ends one, and the
+            end of the row the last one. None: a row is one sentence.
+        pool_repeated_words: a token classifier reads, beside the output at each word, the mean of the outputs at the
+            other places of the row where the same word stands. It is for rows of several sentences.
         character_size: features that the characters of each word add to its vector; 0: they are not read.
         character_encoder: what makes these features: `cnn`, a convolution of width 3 and the maximum over the
             characters (Ma & Hovy 2016), or `lstm`, the last states of an LSTM in both directions (Lample et al. 2016).
@@ -85,6 +89,8 @@ class RecurrentConfig(PreTrainedConfig):
     wide_size: int = 0
     wide_dropout: float | int = 0.0
     use_crf: bool = False
+    sentence_token_id: int | None = None
+    pool_repeated_words: bool = False
     character_size: int = 0
     character_encoder: Literal["cnn", "lstm"] = "cnn"
     character_ngrams: int = 0
@@ -204,7 +210,7 @@ class RecurrentConfig(PreTrainedConfig):
 
     def validate_token_ids(self):
         """Special tokens have a row in the word embedding."""
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"):
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "sentence_token_id"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < self.vocab_size:
                 raise ValueError(

@@ -19,6 +19,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 from .characters_rnnzoo import CharacterEncoder
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
 from .crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
+from .documents_rnnzoo import NO_WORD, Sentences, mean_elsewhere, word_keys
 from .recurrence_rnnzoo import (
     GRU,
     LSTM,
@@ -173,6 +174,12 @@ class Pooler(nn.Module):
         return {"last": last, "max": largest}.get(self.pooling, mean)
 
 
+_NEEDS_IDS = (
+    "This model has {}, and word vectors alone do not tell which word stands where: give input_ids in place of "
+    "inputs_embeds."
+)
+
+
 class Batch(NamedTuple):
     """Rows of words as the backbone reads them: checked, and of one token at least.
 
@@ -229,6 +236,35 @@ class Batch(NamedTuple):
         rows = RaggedRows(real & (rank_from_end <= window))
         last = self._each(lambda x: rows.pack(x)[:, :window])
         return last._replace(rows=PackedRows(rows.lengths, last.words.shape[1]))
+
+    def sentences(self, mark: int) -> Sentences:
+        """Where its sentences are; `of_sentences` then makes each of them a row.
+
+        Raises:
+            ValueError: there are no ids, but word vectors alone; or torch.export is tracing.
+        """
+        if self.words.ndim == 3:
+            raise ValueError(_NEEDS_IDS.format(f"sentence_token_id={mark}"))
+        if is_exporting():
+            raise ValueError(
+                f"A model with sentence_token_id={mark} cannot be exported, as the number of sentences depends on the "
+                "text: export one that reads a sentence at a time."
+            )
+        return Sentences(self.words, self.rows.real, mark)
+
+    def of_sentences(self, sentences: Sentences) -> "Batch":
+        """The same words, with a row for each sentence."""
+        return self._each(sentences.split)._replace(rows=PackedRows(sentences.lengths, sentences.width))
+
+    def keys(self, unknown: int | None) -> Tensor:
+        """See `word_keys`.
+
+        Raises:
+            ValueError: there are neither ids nor characters, but word vectors alone.
+        """
+        if self.words.ndim == 3 and self.characters is None:
+            raise ValueError(_NEEDS_IDS.format("pool_repeated_words=True"))
+        return word_keys(self.words, self.characters, self.rows.real, unknown)
 
     def packed(self) -> tuple[Tensor, Tensor | None]:
         """The words with the padding of each row at its end, and [B, T] of bool, true where they are real, or None."""
@@ -566,6 +602,8 @@ _WHY_COMPLETE = {
     "pooling": "it pools the outputs at all words of the text",
     "wide_size": "its wide part reads all words of the text",
     "use_crf": "its tags are the best path through the complete text",
+    "pool_repeated_words": "it compares each word with all words of the text",
+    "sentence_token_id": "it reads each sentence of the text from its beginning",
 }
 
 
@@ -675,7 +713,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
     """A label for every word (many-to-many): states, dropout, one dense layer, and with `use_crf` a CRF."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
-    reads = frozenset({"classifier_dropout", "use_crf"})
+    reads = frozenset({"classifier_dropout", "use_crf", "pool_repeated_words", "sentence_token_id"})
 
     accepts_loss_kwargs = False  # as above
 
@@ -683,7 +721,8 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         super().__init__(config)
         self.backbone = self.backbone_class(config, add_pooling_layer=False)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.output_size, config.num_labels)
+        width = config.output_size * (2 if config.pool_repeated_words else 1)
+        self.classifier = nn.Linear(width, config.num_labels)
         self.crf = None
         if config.use_crf:
             labels = [config.id2label[i] for i in range(config.num_labels)]
@@ -714,20 +753,36 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
             ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text; in
                 `backward`, a CRF in training mode that got no labels.
         """
-        check_continues(self.config, initial_state, bidirectional=False, use_crf=False)
+        needed = {"bidirectional": False, "use_crf": False, "pool_repeated_words": False, "sentence_token_id": None}
+        check_continues(self.config, initial_state, **needed)
         batch = Batch.checked(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
         T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]  # may be 0, when the batch has 1
-        out = self.backbone.read(
-            batch, lambda y: self.classifier(self.dropout(y)), initial_state, output_hidden_states
-        )
+        if labels is not None and not T:
+            labels = labels.new_full(batch.words.shape[:2], -100)  # as long as the row of padding
+        pools, mark = self.config.pool_repeated_words, self.config.sentence_token_id
+        keys = batch.keys(self.config.unk_token_id) if pools else None
+        sentences = None if mark is None else batch.sentences(mark)
+        if sentences is not None:
+            batch = batch.of_sentences(sentences)
+            labels = None if labels is None else sentences.split(labels, -100)
+            keys = None if keys is None else sentences.split(keys, NO_WORD)
+        out = self.backbone.read(batch, nn.Identity() if pools else self.emit, initial_state, output_hidden_states)
         emissions = out.last_hidden_state
-        result = RecurrentTokenClassifierOutput(
-            logits=emissions[:, :T], hidden_states=out.hidden_states, final_state=out.final_state
-        )
+        if pools:
+            emissions = self.emit(torch.cat([emissions, mean_elsewhere(emissions, keys)], dim=2))
+
+        def of_rows(x: Tensor) -> Tensor:
+            """Of the rows as they were given."""
+            return (x if sentences is None else sentences.join(x))[:, :T]
+
+        result = RecurrentTokenClassifierOutput(logits=of_rows(emissions))
+        if sentences is None:
+            result.hidden_states, result.final_state = out.hidden_states, out.final_state
+        elif out.hidden_states is not None:
+            result.hidden_states = tuple(map(sentences.join, out.hidden_states))
         if labels is not None and self.crf is None:
             result.loss = self.loss_function(labels=labels, logits=emissions, config=self.config, **kwargs)
         elif labels is not None:
-            labels = labels if T else labels.new_full(emissions.shape[:2], -100)  # as long as the row of padding
             labelled = labels != -100
             log_likelihood = self.crf(emissions, labels.masked_fill(~labelled, 0), labelled)
             result.loss = -log_likelihood.sum() / labelled.sum()
@@ -737,10 +792,13 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         if self.crf is not None and not self.training:
             real = batch.rows.real
             tags, marginals = self.crf.decode(emissions, real)[0][:, 0], self.crf.marginals(emissions, real)
-            logits = logits_of_path(tags, marginals)
-            result.logits, result.emissions = logits[:, :T], emissions[:, :T]
-            result.tags, result.marginals = tags[:, :T], marginals[:, :T]
+            result.logits, result.emissions = of_rows(logits_of_path(tags, marginals)), of_rows(emissions)
+            result.tags, result.marginals = of_rows(tags), of_rows(marginals)
         return result
+
+    def emit(self, y: Tensor) -> Tensor:
+        """The score of each class for each word: [B, T, ·] -> [B, T, C]."""
+        return self.classifier(self.dropout(y))
 
 
 def _refuse_loss_without_crf(gradient: Tensor):

@@ -229,6 +229,9 @@ _TAGGER_WORDS = (
     r"|([^\w\s])\1*"
 )
 
+# What ends a sentence, for a tokenizer that has it among its words.
+LINE_BREAK = "\n"
+
 CHARACTER_PAD, CHARACTER_UNK = 0, 1
 _LONGEST_WORD = 1000
 _SPLITS_AT_SPACES = (
@@ -327,6 +330,11 @@ class CharacterTokenizer(PreTrainedTokenizerFast):
     def word_length(self) -> int:
         return self.init_kwargs["word_length"]
 
+    @property
+    def sentence_token_id(self) -> int | None:
+        """The id of a line break, if that is a word and ends a sentence; else None."""
+        return self.get_vocab().get(LINE_BREAK)
+
     @cached_property
     def _ids_of_characters(self) -> dict[str, int]:
         return {character: i for i, character in enumerate(self.init_kwargs["letters"], start=CHARACTER_UNK + 1)}
@@ -405,6 +413,7 @@ def train_tagger_tokenizer(
     min_count: int = 2,
     lowercase: bool = True,
     word_length: int = 20,
+    line_breaks: bool = False,
 ) -> CharacterTokenizer:
     """Train a tagger's tokenizer on sentences that are lists of words; it splits raw text into the same kind of words.
 
@@ -421,6 +430,7 @@ def train_tagger_tokenizer(
         min_count: rarer words become `<unk>`, which trains its vector; those of `also` stay.
         lowercase: whether "Good" and "good" are one word in `input_ids`; characters keep their case.
         word_length: characters of a word in `character_ids`; 0 for a tokenizer without characters.
+        line_breaks: whether a line break is a word, for a model that reads texts of several sentences, a line each.
 
     Raises:
         ValueError: there is no word, or no room for one; or `word_length` is out of range.
@@ -431,7 +441,10 @@ def train_tagger_tokenizer(
     tokenizer.add_special_tokens([PAD, BOS, UNK])
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_TAGGER_WORDS), behavior="removed", invert=True)
+    words = _TAGGER_WORDS + (rf"|{LINE_BREAK}" if line_breaks else "")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
+    if line_breaks:
+        also = chain([LINE_BREAK], also)
     unspaced = _Unspaced()
     counted = unspaced.counted(sentences, "".join)
     letters = _learn_words(tokenizer, UNK, counted, vocab_size=vocab_size, also=also, min_count=min_count)

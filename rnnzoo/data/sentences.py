@@ -19,6 +19,7 @@ from rnnzoo.data.schemes import OUTSIDE
 from rnnzoo.data.spans import words_and_tags
 from rnnzoo.data.streams import set_apart
 from rnnzoo.data.unlabelled import check_sentence, without_labels
+from rnnzoo.tokenization_rnnzoo import LINE_BREAK
 
 
 _LAYOUT = Layout(
@@ -43,6 +44,7 @@ def load(
     validation_fraction: float | None = None,
     validation_split: str | None = None,
     unlabelled: str | None = None,
+    sentences_per_text: int = 1,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
 ) -> Corpus:
     """Read a corpus of tagged sentences whole, and check every word of it.
@@ -72,6 +74,10 @@ def load(
     these formats or with a column of texts, or a .txt file with a sentence a line or a folder of such texts, split at
     white space. Those that stand in test, in validation, in train or twice are left out.
 
+    With `sentences_per_text` above 1, so many consecutive sentences are one row, joined by line breaks, which are
+    words outside of all entities: a network can then read each of them in view of its neighbours. The sentences of a
+    file should be in the order of its documents.
+
     Raises:
         DataError: there is no such data set, or a tagger cannot be trained on it; or a `validation_split` is given, of
             which none is recorded for a tagger's data.
@@ -92,7 +98,8 @@ def load(
                 f"unlabelled is {unlabelled!r}: the synthetic data (--dataset made) has no sentences besides the "
                 "labelled ones, and real ones do not go with it. Leave unlabelled out, or name another data set."
             )
-        splits = with_validation(make_sentences(seed=0), validation_fraction, seed=seed)
+        splits = {name: joined(rows, sentences_per_text) for name, rows in make_sentences(seed=0).items()}
+        splits = with_validation(splits, validation_fraction, seed=seed)
         source = "made by this project (not CoNLL-2003)"
         return Corpus("made", source, schemes.labels(TYPES), splits, banner=BANNER, scheme="IOB2")
 
@@ -101,7 +108,16 @@ def load(
     held = {split: list(read()) for split, read in checked.items()}
     # Of all splits, because a small one may lack the places in which schemes differ.
     tagging = _Tagging(row["tags"] for row in chain(*held.values()))
-    splits = {split: _in_memory(held[split], tagging, checked[split].split.where) for split in held}
+    if sentences_per_text > 1 and tagging.scheme is None:
+        raise DataError(
+            f"sentences_per_text is {sentences_per_text}, but every word of {there.source} has a class and none is "
+            "outside (O), as a line break between two sentences is: leave it out."
+        )
+    # Joined before any are drawn for another split, which would tear neighbours apart.
+    splits = {
+        split: joined(_in_memory(rows, tagging, checked[split].split.where), sentences_per_text)
+        for split, rows in held.items()
+    }
     source, remarks = there.source, [*found.remarks, *tagging.remarks(), *_left_out(checked)]
     if "test" not in splits:
         splits, divided = division.divide(splits["train"], [None] * len(splits["train"]), seed, validation_fraction)
@@ -172,6 +188,18 @@ def stream(
     return Corpus(
         there.name, source, tagging.labels, DatasetDict(splits), read, scheme=tagging.scheme, remarks=remarks
     )
+
+
+def joined(rows: Dataset, sentences_per_text: int) -> Dataset:
+    """So many consecutive sentences of `tokens` and `tags` as one row, with a line break between two."""
+    if sentences_per_text == 1:
+        return rows
+    found = {"tokens": [], "tags": []}
+    for start in range(0, len(rows), sentences_per_text):
+        part = rows[start : start + sentences_per_text]
+        for name, between in (("tokens", LINE_BREAK), ("tags", OUTSIDE)):
+            found[name].append([word for row in part[name] for word in (*row, between)][:-1])
+    return Dataset.from_dict(found, features=_FEATURES)
 
 
 def first(dataset: str, columns: Columns) -> Row:

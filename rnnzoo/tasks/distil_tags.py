@@ -30,6 +30,14 @@ class DistilTagsOptions(TaughtOptions, TagOptions):
         group="Data",
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.sentences_per_text > 1:
+            raise RecipeError(
+                f"sentences_per_text is {self.sentences_per_text}, but teachers answer a sentence at a time: leave it "
+                "out."
+            )
+
 
 class DistilTags(Taught, Tag):
     """Tagging with teachers, which answer for words; the loss of a batch is a mean over tokens, see `loss`."""

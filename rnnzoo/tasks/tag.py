@@ -21,7 +21,7 @@ from rnnzoo.data import sentences
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
-from rnnzoo.tokenization_rnnzoo import CHARACTER_PAD
+from rnnzoo.tokenization_rnnzoo import CHARACTER_PAD, LINE_BREAK
 from rnnzoo.training import probes
 from rnnzoo.training.options import WORD2VEC, Options, option
 from rnnzoo.training.task import Description, Task
@@ -53,8 +53,23 @@ class TagOptions(Options):
         "(0: off)",
     )
 
+    sentences_per_text: int = option(
+        1,
+        "join so many consecutive sentences to one text, a line each, so that each is read in view of its neighbours "
+        "(model.pool_repeated_words); the sentences must be in the order of their documents, and a pipeline is then "
+        "given a document. Numbers of examples are then those of texts",
+        group="Data",
+    )
+
     def __post_init__(self):
         super().__post_init__()
+        if self.sentences_per_text < 1:
+            raise RecipeError(f"sentences_per_text is {self.sentences_per_text}: it must be at least 1.")
+        if self.sentences_per_text > 1 and self.streaming:
+            raise RecipeError(
+                f"sentences_per_text is {self.sentences_per_text} and streaming is true: the sentences of a stream "
+                "are shuffled. Leave out one of them."
+            )
         if not 0 <= self.adversarial_character_epsilon <= 1:
             raise RecipeError(
                 f"adversarial_character_epsilon is {self.adversarial_character_epsilon}: it must lie between 0 and 1."
@@ -137,7 +152,15 @@ class Tag(Task):
     def tokenizer_options(cls, options: Options, vectors: WordVectors | str | None) -> dict[str, Any]:
         """Words that have a vector are known; without a character encoder, characters are left out."""
         words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
+        if options.sentences_per_text > 1:
+            words["line_breaks"] = True
         return words if options.model.get("character_size") else {**words, "word_length": 0}
+
+    @classmethod
+    def load_options(cls, options: TagOptions) -> dict[str, Any]:
+        """How many sentences a text has, where it is not one."""
+        found, number = super().load_options(options), options.sentences_per_text
+        return found if number == 1 else {**found, "sentences_per_text": number}
 
     def __init__(self, corpus: Corpus, *args, **kwargs):
         super().__init__(corpus, *args, **kwargs)
@@ -152,14 +175,20 @@ class Tag(Task):
             )
 
     def begin(self, options: TagOptions) -> None:
-        """Finds the probability that training reads a word as an unknown one, for each id: [V].
+        """Finds the probability with which training reads a word as an unknown one, for each id: [V].
 
         It is 1 - (1 - p) n / (n + a) for a word that occurs n times: p is `word_dropout`, and a `rare_word_dropout`
         (Kiperwasser & Goldberg 2016, https://arxiv.org/abs/1603.04351).
 
         Raises:
-            RecipeError: the model has sub-words, so that it knows all words.
+            RecipeError: the model has sub-words, so that it knows all words; or it cannot tell the sentences of a text
+                apart.
         """
+        if options.sentences_per_text > 1 and getattr(self.config, "sentence_token_id", None) is None:
+            raise RecipeError(
+                f"sentences_per_text is {options.sentences_per_text}, but {options.model_name_or_path} was trained on "
+                "single sentences: leave it out."
+            )
         p, a = options.word_dropout, options.rare_word_dropout
         if not p and not a:
             return
@@ -327,6 +356,8 @@ class Tag(Task):
     def table(self, examples: Dataset, predictions: list[list[tuple[int, float]]]) -> Iterator[dict[str, Any]]:
         for number, (example, row) in enumerate(zip(examples, predictions, strict=True)):
             for word, tag, (found, probability) in zip(example["tokens"], example["tags"], row, strict=True):
+                if word == LINE_BREAK:
+                    continue
                 yield {
                     "sentence": number,
                     "text": word,
@@ -339,7 +370,7 @@ class Tag(Task):
         return " ".join(example["tokens"])
 
     def counts(self, example: dict[str, Any]) -> dict[str, int]:
-        return {"texts": 1, "words": len(example["tokens"])}
+        return {"texts": 1, "words": sum(word != LINE_BREAK for word in example["tokens"])}
 
     def read_answer(self, answer: list[dict[str, Any]], example: dict[str, Any]) -> list[tuple[int, float]]:
         """The pipeline's sub-tokens as words: by the characters at which these begin."""

@@ -25,7 +25,7 @@ CONFIGS = {family.config.model_type: family.config for family in rnnzoo.FAMILIES
 FIELDS = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
     *(field.name for field in dataclasses.fields(PreTrainedConfig)),
     *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
-    "character_vocab_size",
+    *("character_vocab_size", "sentence_token_id"),
 }
 
 NO_MAX_LENGTH = (
@@ -157,6 +157,8 @@ def build(
         raise RecipeError(f"No tokenizer can be trained on the training split: {error}") from error
     if getattr(tokenizer, "word_length", 0):
         fields["character_vocab_size"] = tokenizer.character_vocab_size
+    if getattr(tokenizer, "sentence_token_id", None) is not None:
+        fields["sentence_token_id"] = tokenizer.sentence_token_id
     config = AutoConfig.for_model(
         **options.model,
         **fields,

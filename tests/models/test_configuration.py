@@ -20,8 +20,8 @@ CHARACTERS = ("character_size", "character_ngrams", "character_embedding_size", 
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size", *CHARACTERS)
 MAY_BE_ZERO = ("num_hidden_layers", "character_size", "character_ngrams", "wide_size")
 DROPOUTS = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout", "wide_dropout")
-TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id")
-SWITCHES = ("bidirectional", "tie_word_embeddings", "use_crf")
+TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "sentence_token_id")
+SWITCHES = ("bidirectional", "tie_word_embeddings", "use_crf", "pool_repeated_words")
 
 WRONG_TYPES = (
     [(name, value) for name in SIZES + TOKENS for value in ("7", 7.0, True, [7])]

@@ -32,7 +32,8 @@ def some_model(rng, heads):
     if chosen["character_size"]:
         chosen |= {"character_encoder": rng.choice(["cnn", "lstm"]), "character_ngrams": rng.choice([0, 50])}
     if head.auto is AutoModelForTokenClassification:
-        chosen |= {"use_crf": rng.random() < 0.5, "id2label": {0: "O", 1: "B-X", 2: "I-X"}}
+        chosen |= {"use_crf": rng.random() < 0.5, "pool_repeated_words": rng.random() < 0.5}
+        chosen |= {"sentence_token_id": rng.choice([None, 4]), "id2label": {0: "O", 1: "B-X", 2: "I-X"}}
     else:
         chosen["pooling"] = rng.choice(POOLINGS)
     if head.auto is AutoModelForSequenceClassification:
@@ -78,7 +79,8 @@ def lay_out(rng, rows, side):
 
 def of_row(out, row, words, exact):
     """What an output says of a row, and where there is a time axis of its `words`."""
-    found = {name: part[row] for name, part in out.final_state.items()}
+    # A model that reads each sentence of a row by itself has no state at its end.
+    found = {name: part[row] for name, part in (out.final_state or {}).items()}
     if "last_hidden_state" in out:
         return found | {"last_hidden_state": out.last_hidden_state[row, words], "pooled": out.pooler_output[row]}
     if out.logits.ndim == 2:

@@ -1,0 +1,110 @@
+"""Texts of several sentences: how they are joined, and that a pipeline answers them, line by line, as was measured."""
+
+import pytest
+from datasets import Dataset
+from transformers import AutoTokenizer, pipeline
+
+from recipes.distil_ner import TASK as DISTIL
+from recipes.ner import TASK
+from rnnzoo import train_tagger_tokenizer
+from rnnzoo.data import sentences
+from rnnzoo.data.errors import DataError, RecipeError
+from rnnzoo.tokenization_rnnzoo import LINE_BREAK
+from tests.support.recipes import run
+
+
+MODEL = {"model_type": "rnnzoo-lstm", "embedding_size": 16, "hidden_size": 16, "bidirectional": True, "use_crf": True}
+OPTIONS = {
+    "model": {**MODEL, "character_size": 8, "pool_repeated_words": True},
+    "tokenizer": {"vocab_size": 2000},
+    "sentences_per_text": 3,
+    "batch_size": 8,
+    "learning_rate": 1e-2,
+    "num_train_epochs": 2,
+    "verify_rows": 20,
+    "num_threads": 1,
+}
+
+
+def test_consecutive_sentences_become_lines_of_a_text():
+    rows = Dataset.from_dict(
+        {
+            "tokens": [["Ada", "met"], ["him"], ["in", "London"], ["Riga"]],
+            "tags": [["B-PER", "O"], ["O"], ["O", "B-LOC"], ["B-LOC"]],
+        }
+    )
+    assert sentences.joined(rows, 1) is rows
+    found = sentences.joined(rows, 3)
+    assert found["tokens"][:] == [["Ada", "met", LINE_BREAK, "him", LINE_BREAK, "in", "London"], ["Riga"]]
+    assert found["tags"][:] == [["B-PER", "O", "O", "O", "O", "O", "B-LOC"], ["B-LOC"]]
+
+
+def test_splits_are_drawn_of_whole_texts(tmp_path):
+    lines = [f"word{i} O\nAda B-PER\n\n" for i in range(300)]
+    (tmp_path / "all.conll").write_text("".join(lines))
+    corpus = sentences.load("x", str(tmp_path / "all.conll"), seed=0, sentences_per_text=4)
+    for split in corpus.splits.values():
+        for tokens in split["tokens"]:
+            numbers = [int(word[4:]) for word in tokens if word.startswith("word")]
+            assert numbers == list(range(numbers[0], numbers[0] + 4)) and numbers[0] % 4 == 0
+    assert sum(map(len, corpus.splits.values())) == 75
+
+
+def test_a_line_break_is_a_word_for_those_who_ask():
+    texts = [["Ada", "met", LINE_BREAK, "him"]] * 2
+    plain, lines = (train_tagger_tokenizer(texts, vocab_size=9, line_breaks=breaks) for breaks in (False, True))
+    text = "Ada met\r\n\nhim"
+    assert plain.sentence_token_id is None and len(plain(text)["input_ids"]) == 3
+    encoded = lines(text, return_offsets_mapping=True)
+    assert [text[start:end] for start, end in encoded["offset_mapping"]] == [
+        "Ada",
+        "met",
+        LINE_BREAK,
+        LINE_BREAK,
+        "him",
+    ]
+    assert [i == lines.sentence_token_id for i in encoded["input_ids"]] == [False, False, True, True, False]
+    assert lines(texts[0], is_split_into_words=True)["input_ids"][2] == lines.sentence_token_id
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder and the results of a run; its check that the pipeline answers as was measured takes lines too."""
+    folder = tmp_path_factory.mktemp("documents")
+    return folder, run(TASK, folder, **OPTIONS)
+
+
+def test_a_run_learns_and_its_pipeline_answers_as_was_measured(trained):
+    folder, results = trained
+    assert results["metrics"]["test"]["f1"] > 0.8
+    assert results["served"]["rows"] >= 20 and results["served"]["largest_difference"] < 1e-5
+    assert results["model_config"]["sentence_token_id"] == AutoTokenizer.from_pretrained(folder).sentence_token_id
+    assert LINE_BREAK not in {line.split(",")[1] for line in (folder / "predictions.csv").read_text().splitlines()[1:]}
+
+
+def test_without_repeated_words_a_line_is_answered_as_a_text_of_its_own(trained, tmp_path):
+    options = OPTIONS | {"model": {**MODEL, "character_size": 8}, "max_train_steps": 40}
+    run(TASK, tmp_path, **options)
+    tag = pipeline("token-classification", model=str(tmp_path), aggregation_strategy="simple")
+    lines = ["Ada Lovelace lived in London .", "She met Charles Babbage .", "He did not ."]
+    alone = [[(found["word"], found["entity_group"]) for found in answer] for answer in tag(lines)]
+    together = [(found["word"], found["entity_group"]) for found in tag("\n".join(lines))]
+    assert together == [found for answer in alone for found in answer]
+
+
+def test_what_cannot_be_joined_is_refused(tmp_path):
+    for options, message in (
+        ({"sentences_per_text": 0}, "sentences_per_text is 0: it must be at least 1"),
+        ({"sentences_per_text": 2, "streaming": True}, "the sentences of a stream are shuffled"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            TASK.Options(**options)
+    with pytest.raises(RecipeError, match="teachers answer a sentence at a time"):
+        DISTIL.Options(sentences_per_text=2, teachers=["runs/x"])
+    (tmp_path / "all.conll").write_text("".join(f"word{i} N\nruns V\n\n" for i in range(30)))
+    with pytest.raises(DataError, match="none is outside .O., as a line break"):
+        sentences.load("x", str(tmp_path / "all.conll"), seed=0, sentences_per_text=2)
+    one_by_one = OPTIONS | {"sentences_per_text": 1, "max_train_steps": 1, "validation_only": True}
+    run(TASK, tmp_path / "sentences", **one_by_one)
+    with pytest.raises(RecipeError, match="sentences was trained on single sentences: leave it out"):
+        run(TASK, tmp_path / "next", sentences_per_text=2, model_name_or_path=str(tmp_path / "sentences"))
