@@ -72,6 +72,11 @@ TRAITS = {
     "trained on": Column(
         "trained on", trained_on, "sentences, of the train split or of train and validation together"
     ),
+    "sentences together": Column(
+        "sentences together",
+        lambda model: str(model.runs[0]["config"].get("sentences_per_text", 1)),
+        "how many consecutive sentences of a document are read in view of each other",
+    ),
     "characters": Column("characters", has("character_size"), "whether the characters of a word are read too"),
     "CRF": Column("CRF", has("use_crf"), "whether the best path is decoded"),
     "word vectors": Column("word vectors", vectors, "their initial values"),

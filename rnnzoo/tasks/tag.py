@@ -57,7 +57,7 @@ class TagOptions(Options):
         1,
         "join so many consecutive sentences to one text, a line each, so that each is read in view of its neighbours "
         "(model.pool_repeated_words); the sentences must be in the order of their documents, and a pipeline is then "
-        "given a document. Numbers of examples are then those of texts",
+        "given a document. batch_size and train_examples count texts",
         group="Data",
     )
 
@@ -104,7 +104,7 @@ class Tag(Task):
         answer="entities",
         rate="words",
         timed_examples=512,  # reviews are ten times as long as sentences; a dozen taggers take two minutes
-        traits=("trained on", "characters", "CRF", "word vectors"),
+        traits=("trained on", "sentences together", "characters", "CRF", "word vectors"),
     )
     Options = TagOptions
     column = "tokens"
@@ -331,6 +331,13 @@ class Tag(Task):
     @cached_property
     def _accuracy(self) -> evaluate.Metric:
         return evaluate.load(str(Path(__file__).parent / "metrics" / "accuracy.py"))
+
+    def size(self, split: str) -> int:
+        """In sentences, of which a text may have several."""
+        mark, rows = getattr(self.config, "sentence_token_id", None), self.rows[split]
+        if mark is None or not isinstance(rows, Dataset):
+            return len(rows)
+        return sum(1 + ids.count(mark) for ids in rows["input_ids"])
 
     def remarks(self) -> dict[str, dict[str, int]]:
         """Words that the model does not read; those of a stream are not known in advance."""

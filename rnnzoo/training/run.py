@@ -151,7 +151,7 @@ def unknown_words(task: Task) -> list[str]:
 
 def describe(task: Task) -> dict[str, Any]:
     """The data set, for results.json."""
-    return task.corpus.described({name: len(task.rows[name]) for name in SPLITS}) | task.remarks()
+    return task.corpus.described({name: task.size(name) for name in SPLITS}) | task.remarks()
 
 
 def started_from(options: Options) -> dict[str, Any]:

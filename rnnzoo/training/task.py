@@ -233,6 +233,10 @@ class Task:
         """Whether each prediction is right, so that models can be compared example by example; None: not yes or no."""
         return None
 
+    def size(self, split: str) -> int:
+        """How many examples a split has, for results.json."""
+        return len(self.rows[split])
+
     def remarks(self) -> dict[str, dict[str, int]]:
         """What to know of the encoded examples, counted by split, for results.json and, where not zero, the user."""
         return {}

@@ -167,26 +167,26 @@ def test_a_model_with_a_validation_split_of_its_own_is_not_the_best_on_validatio
     assert [model.name for model in found] == ["own", "full", "plain"]
     assert {kind: model.name for kind, model in best_by_kind(found).items()} == {RECURRENT: "full"}
     shown = table(found)
-    assert "| own | recurrent | 16,426 |" in shown and "Data: conll2003 (train 14,041," in shown
+    assert "| own | recurrent | 16,426 | 1 |" in shown and "Data: conll2003 (train 14,041," in shown
 
 
 def test_a_tagger_is_shown_with_its_parts_and_its_words_per_second():
-    by_file = tagger("file-0", 0.8, config=config(word_vectors="some/where/vectors.txt"))
+    by_file = tagger("file-0", 0.8, config=config(word_vectors="some/where/vectors.txt", sentences_per_text=8))
     characters = tagger("characters-0", 0.7, model_config={"character_size": 50, "use_crf": False})
     plain = [tagger(f"plain-{seed}", f1, config=config(seed=seed)) for seed, f1 in enumerate((0.5, 0.6))]
     shown = table(models([FULL, BERT_TAGGER, by_file, characters, *plain]))
     assert shown.splitlines()[0] == (
-        "| model | kind | trained on | characters | CRF | word vectors | test f1, mean (from, to) | validation f1 "
-        "| test − validation | seeds | parameters | MB in fp32 | training, s | ms per sentence | words/s |"
+        "| model | kind | trained on | sentences together | characters | CRF | word vectors | test f1, mean (from, to) "
+        "| validation f1 | test − validation | seeds | parameters | MB in fp32 | training, s | ms per sentence | words/s |"
     )
     assert [line for line in shown.splitlines()[2:] if line.startswith("|")] == [
-        "| bert | transformers | 3 | – | – | – | 0.9250 | 0.9250 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
-        "| full | recurrent | 3 | yes | yes | glove-6b-50d | 0.9000 | 0.9000 | +0.0 | 0 | 1,000 | 0.0 | 2 | 1.2 "
+        "| bert | transformers | 3 | 1 | – | – | – | 0.9250 | 0.9250 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| full | recurrent | 3 | 1 | yes | yes | glove-6b-50d | 0.9000 | 0.9000 | +0.0 | 0 | 1,000 | 0.0 | 2 | 1.2 "
         "| 9,876 |",
-        "| file | recurrent | 3 | no | no | vectors.txt | 0.8000 | 0.8000 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
-        "| characters | recurrent | 3 | yes | no | – | 0.7000 | 0.7000 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
-        "| plain | recurrent | 3 | no | no | – | 0.5500 (0.5000, 0.6000) | 0.5500 | +0.0 | 0, 1 | 1,000 | 0.0 | 2 | – "
-        "| – |",
+        "| file | recurrent | 3 | 8 | no | no | vectors.txt | 0.8000 | 0.8000 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| characters | recurrent | 3 | 1 | yes | no | – | 0.7000 | 0.7000 | +0.0 | 0 | 1,000 | 0.0 | 2 | – | – |",
+        "| plain | recurrent | 3 | 1 | no | no | – | 0.5500 (0.5000, 0.6000) | 0.5500 | +0.0 | 0, 1 | 1,000 | 0.0 | 2 "
+        "| – | – |",
     ]
 
 

@@ -9,6 +9,7 @@ from recipes.ner import TASK
 from rnnzoo import train_tagger_tokenizer
 from rnnzoo.data import sentences
 from rnnzoo.data.errors import DataError, RecipeError
+from rnnzoo.data.synthetic.names import make_sentences
 from rnnzoo.tokenization_rnnzoo import LINE_BREAK
 from tests.support.recipes import run
 
@@ -78,6 +79,7 @@ def test_a_run_learns_and_its_pipeline_answers_as_was_measured(trained):
     folder, results = trained
     assert results["metrics"]["test"]["f1"] > 0.8
     assert results["served"]["rows"] >= 20 and results["served"]["largest_difference"] < 1e-5
+    assert results["dataset"]["splits"]["test"] == len(make_sentences(seed=0)["test"]), "sentences, not texts"
     assert results["model_config"]["sentence_token_id"] == AutoTokenizer.from_pretrained(folder).sentence_token_id
     assert LINE_BREAK not in {line.split(",")[1] for line in (folder / "predictions.csv").read_text().splitlines()[1:]}
 
