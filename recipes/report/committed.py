@@ -28,7 +28,7 @@ def committed() -> dict[str, list[dict]]:
 
 def committed_parts() -> list[dict]:
     """The runs that compare the parts of a model's training on validation."""
-    return [read(file) for file in sorted((RESULTS / PARTS).glob("*.json"))]
+    return [read(file) for file in sorted((RESULTS / PARTS).glob("**/*.json"))]
 
 
 def is_default(result: dict) -> bool:

@@ -38,7 +38,7 @@ def test_the_pages_show_what_the_results_say():
         # A run on few labels is a point of the line that its name is without their number.
         number = read(path)["config"].get("train_examples")
         assert f"| {path.stem.rpartition('-')[0].removesuffix(f'-{number}')} |" in results
-    for path in RESULTS.glob(f"{PARTS}/*.json"):
+    for path in RESULTS.glob(f"{PARTS}/**/*.json"):
         assert f"| {path.stem.rpartition('-')[0]} |" in results
 
 
@@ -88,7 +88,7 @@ def test_every_model_was_timed(dataset):
 
 
 def test_a_part_of_a_training_was_not_compared_on_test():
-    for path in RESULTS.glob(f"{PARTS}/*.json"):
+    for path in RESULTS.glob(f"{PARTS}/**/*.json"):
         result = read(path)
         assert list(result["metrics"]) == ["validation"] and path.stem == result["model"], path
         assert len(result["git_commit"]) == 40, f"{path}: the code that ran was not committed"
