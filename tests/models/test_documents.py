@@ -96,11 +96,11 @@ def test_its_loss_and_gradients_are_those_of_its_sentences(use_crf):
 
 
 def test_splitting_and_joining_are_inverse():
-    ids = torch.tensor([[9, MARK, 5, 0], [0, 7, 8, 6], [0, 0, 0, 0]])
-    sentences = Sentences(ids, torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 0, 0]]).bool(), MARK)
+    ids = torch.tensor([[9, MARK, 5, 0], [7, MARK, 8, 6], [0, 0, 0, 0]])  # the second mark is in the padding
+    sentences = Sentences(ids, torch.tensor([[1, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0, 0]]).bool(), MARK)
     assert sentences.split(ids, -1).tolist() == [[9, MARK, -1], [5, -1, -1], [7, 8, 6]]
     assert sentences.lengths.tolist() == [[2], [1], [3]] and sentences.width == 3
-    assert sentences.join(sentences.split(ids)).tolist() == ids.tolist()
+    assert sentences.join(sentences.split(ids)).tolist() == [[9, MARK, 5, 0], [7, 0, 8, 6], [0, 0, 0, 0]]
     empty = Sentences(ids, torch.zeros(3, 4).bool(), MARK)
     assert empty.split(ids).tolist() == [[0]] and empty.lengths.tolist() == [[0]]
     assert empty.join(torch.ones(1, 1, 2)).tolist() == torch.zeros(3, 4, 2).tolist()
