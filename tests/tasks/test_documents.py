@@ -1,5 +1,7 @@
 """Texts of several sentences: how they are joined, and that a pipeline answers them, line by line, as was measured."""
 
+import csv
+
 import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer, pipeline
@@ -38,6 +40,17 @@ def test_consecutive_sentences_become_lines_of_a_text():
     found = sentences.joined(rows, 3)
     assert found["tokens"][:] == [["Ada", "met", LINE_BREAK, "him", LINE_BREAK, "in", "London"], ["Riga"]]
     assert found["tags"][:] == [["B-PER", "O", "O", "O", "O", "O", "B-LOC"], ["B-LOC"]]
+
+
+def test_synthetic_sentences_are_joined_too():
+    joined, single = (
+        sentences.load("x", "made", seed=0, sentences_per_text=number).splits["test"] for number in (3, 1)
+    )
+    assert len(joined) == -(-len(single) // 3)
+    assert (
+        joined["tokens"][0]
+        == single["tokens"][0] + [LINE_BREAK] + single["tokens"][1] + [LINE_BREAK] + single["tokens"][2]
+    )
 
 
 def test_splits_are_drawn_of_whole_texts(tmp_path):
@@ -81,7 +94,10 @@ def test_a_run_learns_and_its_pipeline_answers_as_was_measured(trained):
     assert results["served"]["rows"] >= 20 and results["served"]["largest_difference"] < 1e-5
     assert results["dataset"]["splits"]["test"] == len(make_sentences(seed=0)["test"]), "sentences, not texts"
     assert results["model_config"]["sentence_token_id"] == AutoTokenizer.from_pretrained(folder).sentence_token_id
-    assert LINE_BREAK not in {line.split(",")[1] for line in (folder / "predictions.csv").read_text().splitlines()[1:]}
+    with (folder / "predictions.csv").open(newline="") as file:
+        words = [row["text"] for row in csv.DictReader(file)]
+    expected = make_sentences(seed=0)["test"]["tokens"][:]
+    assert words == [word for sentence in expected for word in sentence], "without the line breaks"
 
 
 def test_without_repeated_words_a_line_is_answered_as_a_text_of_its_own(trained, tmp_path):
