@@ -66,6 +66,9 @@ def vectors(model: Model) -> str:
     return Path(given).name if given else "–"
 
 
+# The entry of the metrics of names by whether train has their words.
+BY_WORDS = "by_words_of_train"
+
 # By the names that a task's description gives. A further trait is a row here.
 TRAITS = {
     "words read": Column("words read", reads),
@@ -181,13 +184,12 @@ def by_type(found: list[Model]) -> str:
 
 def by_words(found: list[Model]) -> str:
     """The scores of names with a word that train does not have, and of the others, where a task measures that."""
-    key = "by_words_of_train"
-    found = [model for model in found if all(key in run["metrics"]["test"] for run in model.runs)]
+    found = [model for model in found if all(BY_WORDS in run["metrics"]["test"] for run in model.runs)]
     if not found:
         return ""
 
     def cell(name: str, score: str, form: str = ".4f") -> Callable[[Model], str]:
-        return lambda model: format(mean(run["metrics"]["test"][key][name][score] for run in model.runs), form)
+        return lambda model: format(mean(run["metrics"]["test"][BY_WORDS][name][score] for run in model.runs), form)
 
     columns = [Column("model", lambda model: model.name)]
     for name in ("unseen", "seen"):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any
 
-from recipes.report.columns import markdown, mean_and_range
+from recipes.report.columns import BY_WORDS, markdown, mean_and_range
 from recipes.report.runs import Model, by_data, by_name, margin, setting, validation_only
 
 
@@ -22,12 +22,14 @@ def table(results: list[dict]) -> str:
     base = found[0] if found[0].name == BASE else None
     changes = {model.name: changed(base, model) if base else {} for model in found}
     any_wide = any(run.get("wide") for run in results)
+    any_unseen = any(BY_WORDS in run["metrics"]["validation"] for run in results)
     rows = [
         [
             model.name,
             "; ".join(f"{key} {value}" for key, value in changes[model.name].items()) or "–",
             ", ".join(contained(model.name, changes)) or "–",
             mean_and_range(model.validations),
+            *([unseen(model)] if any_unseen else []),
             *([wide_alone(model)] if any_wide else []),
             f"{100 * (model.validation - base.validation):+.1f}" if base and model is not base else "–",
             ", ".join(str(run["seed"]) for run in model.runs),
@@ -37,8 +39,15 @@ def table(results: list[dict]) -> str:
     ]
     task, dataset = found[0].task, found[0].runs[0]["dataset"]
     heading = ["model", f"changed from {BASE}", "with the parts", f"validation {task.metric}, mean (from, to)"]
-    heading += [*(["its wide part alone"] if any_wide else []), "points", "seeds", "minutes"]
+    heading += [
+        *(["f1, unseen"] if any_unseen else []),
+        *(["its wide part alone"] if any_wide else []),
+        "points",
+        "seeds",
+        "minutes",
+    ]
     known = f" ({dataset['validation']})" if dataset.get("validation") else ""
+    explained = " f1, unseen: of names with a word that train does not have." if any_unseen else ""
     noise = (
         f" One accuracy is known to ±{margin(found[0].validation, dataset['splits']['validation']):.1f} points."
         if task.metric == "accuracy"
@@ -46,10 +55,16 @@ def table(results: list[dict]) -> str:
     )
     return markdown(heading, rows) + (
         f"\nData: {dataset['name']}, validation{known} of {dataset['splits']['validation']:,} examples; test was not "
-        f"evaluated.{noise} with the parts: other rows whose changes are among these. points: difference to {BASE}. "
-        "minutes: of this run's training, word vectors included, and after the plus those of the checkpoint that it "
-        "starts from; not those of teachers.\n"
+        f"evaluated.{noise}{explained} with the parts: other rows whose changes are among these. points: difference "
+        f"to {BASE}. minutes: of this run's training, word vectors included, and after the plus those of the checkpoint "
+        "that it starts from; not those of teachers.\n"
     )
+
+
+def unseen(model: Model) -> str:
+    """The score of its runs on names with a word that train does not have, on average."""
+    found = [run["metrics"]["validation"].get(BY_WORDS) for run in model.runs]
+    return f"{mean(scores['unseen']['f1'] for scores in found):.4f}" if all(found) else "–"
 
 
 def wide_alone(model: Model) -> str:

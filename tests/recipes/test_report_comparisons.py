@@ -325,4 +325,12 @@ def test_taggers_have_parts_too():
     run = tagger("base-0", 0.9, dataset=on("conll2003"))
     del run["metrics"]["test"]
     run["config"]["validation_only"] = True
-    assert "validation f1, mean" in parts([run]) and "known to" not in parts([run])
+    shown = parts([run])
+    assert "validation f1, mean" in shown and "known to" not in shown and "unseen" not in shown
+    new = tagger("new-0", 0.8, dataset=on("conll2003"))
+    new["config"]["validation_only"] = True
+    new["metrics"] = {"validation": new["metrics"]["validation"] | {"by_words_of_train": {"unseen": {"f1": 0.4321}}}}
+    heading, _, *rows = parts([run, new]).splitlines()
+    places = [[cell.strip() for cell in row.split("|")] for row in (heading, *rows[:2])]
+    column = places[0].index("f1, unseen")
+    assert [row[column] for row in places[1:]] == ["–", "0.4321"]
