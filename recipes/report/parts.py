@@ -56,8 +56,8 @@ def table(results: list[dict]) -> str:
     return markdown(heading, rows) + (
         f"\nData: {dataset['name']}, validation{known} of {dataset['splits']['validation']:,} examples; test was not "
         f"evaluated.{noise}{explained} with the parts: other rows whose changes are among these. points: difference "
-        f"to {BASE}. minutes: of this run's training, word vectors included, and after the plus those of the checkpoint "
-        "that it starts from; not those of teachers.\n"
+        f"to {BASE}. minutes: of this run's training, word vectors included, and after the plus those of the "
+        "checkpoint that it starts from; not those of teachers.\n"
     )
 
 
