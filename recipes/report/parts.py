@@ -54,10 +54,11 @@ def table(results: list[dict]) -> str:
         else ""
     )
     return markdown(heading, rows) + (
-        f"\nData: {dataset['name']}, validation{known} of {dataset['splits']['validation']:,} examples; test was not "
-        f"evaluated.{noise}{explained} with the parts: other rows whose changes are among these. points: difference "
-        f"to {BASE}. minutes: of this run's training, word vectors included, and after the plus those of the "
-        "checkpoint that it starts from; not those of teachers.\n"
+        f"\nData: {dataset['name']}, {dataset['splits']['train']:,} training examples; validation{known} of "
+        f"{dataset['splits']['validation']:,} examples; test was not evaluated.{noise}{explained} with the parts: "
+        f"other rows whose changes are among these. points: difference to {BASE}. minutes: of this run's training, "
+        "word vectors included, and after the plus those of the checkpoint that it starts from; not those of "
+        "teachers.\n"
     )
 
 
