@@ -17,7 +17,10 @@ def differing(folder: Path) -> list[str]:
     """The scores that differ from the results, in words; prints all of them."""
     run, wrong = zoo.results(folder), []
     task, config = task_of(run), run["config"]
-    corpus = task.load(config["dataset"], seed=config["seed"], **Columns.of(config).as_argument())
+    chosen = Columns.of(config).as_argument()
+    if number := run["dataset"].get("sentences_per_text"):
+        chosen["sentences_per_text"] = number
+    corpus = task.load(config["dataset"], seed=config["seed"], **chosen)
     for name, value in score(task(corpus, max_length=config["max_length"]), folder).items():
         # A metric that came after the run has nothing to be compared with.
         if not isinstance(value, dict) and name in run["metrics"]["test"]:

@@ -62,7 +62,8 @@ def predict(options: argparse.Namespace) -> None:
     logging.disable_progress_bar()
     name, call = _pipeline_of(options.folder)
     ask = pipeline(name, model=options.folder)
-    for text in _texts(options):
+    document = getattr(ask.model.config, "sentence_token_id", None) is not None
+    for text in ["\n".join(_texts(options))] if document and not options.texts else _texts(options):
         answer = ask(text, **call)
         print(json.dumps(answer, default=float, ensure_ascii=False) if options.json else _lines(text, answer))
 

@@ -48,10 +48,10 @@ class RecurrentConfig(PreTrainedConfig):
         pooling: how a row becomes one vector. `last`: the forward state at the last word and the backward state at
             the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
         use_crf: a token classifier scores sequences of tags, with a conditional random field.
-        sentence_token_id: a token classifier reads the sentences of a row each by itself; this token ends one, and the
-            end of the row the last one. None: a row is one sentence.
-        pool_repeated_words: a token classifier reads, beside the output at each word, the mean of the outputs at the
-            other places of the row where the same word stands. It is for rows of several sentences.
+        sentence_token_id: the id of the token that ends a sentence: a token classifier then runs over each sentence of
+            a row separately. None: a row is one sentence.
+        pool_repeated_words: a token classifier classifies each word by the output there and the mean of the outputs at
+            the other occurrences of the word in the row. It is for rows of several sentences.
         character_size: features that the characters of each word add to its vector; 0: they are not read.
         character_encoder: what makes these features: `cnn`, a convolution of width 3 and the maximum over the
             characters (Ma & Hovy 2016), or `lstm`, the last states of an LSTM in both directions (Lample et al. 2016).

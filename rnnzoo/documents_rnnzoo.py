@@ -1,4 +1,4 @@
-"""Rows of several sentences: each sentence is read by itself, and words are found again in the others.
+"""Rows of several sentences: a network runs over each of them separately, and pools over occurrences of a word.
 
 Shapes: B rows, T tokens, S sentences of the batch, L tokens of the longest, K characters of a word, H features.
 """
@@ -10,10 +10,13 @@ from .characters_rnnzoo import FACTOR, PRIME
 
 
 NO_WORD = -1
+UNKNOWN_CHARACTER = 1  # see RecurrentConfig.character_vocab_size
 
 
 class Sentences:
     """Where the tokens of a batch are when each sentence is a row of its own.
+
+    Such a batch takes memory for S times L tokens: much, where one sentence of many is very long.
 
     Args:
         ids: [B, T].
@@ -33,8 +36,8 @@ class Sentences:
         before = torch.nn.functional.pad(marks, (1, 0), value=-1)[:, :-1]  # the last mark before each token
         position = rank - before - 1  # within the sentence
         sentence = (real & (position == 0)).flatten().cumsum(0).view_as(ids) - 1
-        self._number = max(1, int(sentence.max()) + 1)
-        self.width = max(1, int(position.masked_fill(~real, 0).max()) + 1)
+        found = torch.stack([sentence, position.masked_fill(~real, 0)]).flatten(1)
+        self._number, self.width = (max(1, int(last) + 1) for last in found.amax(1)) if ids.numel() else (1, 1)
         # In the flattened sentences; that of padding is one past their end.
         self._places = (sentence * self.width + position).masked_fill(~real, self._number * self.width)
         self.lengths = self.split(real).sum(1, keepdim=True)
@@ -53,27 +56,34 @@ class Sentences:
 
 
 def word_keys(ids: Tensor | None, characters: Tensor | None, real: Tensor | None, unknown: int | None) -> Tensor:
-    """A number for each word, equal for equal words of one row and no others: [B, T]; NO_WORD where none is known.
+    """An integer for each word: two words of a row have the same one if they are equal: [B, T]; NO_WORD: not known.
 
-    Words are equal if their characters are, upper and lower case being different. Without characters they are if their
-    ids are, except for the id `unknown`, which is that of many words.
+    Words are compared by their characters, in which upper and lower case differ and of which a long word has its first
+    and last ones only; by their ids where there are no characters, or one of them is unknown. The id `unknown`, which
+    many words have, tells nothing.
 
     Args:
         ids: [B, T]; not needed where there are characters.
         characters: [B, T, K], 0 after a word's last character; or None.
         real: [B, T] of bool, true where a token is real; None: every token is.
     """
+    by_id = None
+    if ids is not None:
+        by_id = ids.long() + PRIME  # never that of characters
+        if unknown is not None:
+            by_id = by_id.masked_fill(ids == unknown, NO_WORD)
     if characters is None:
-        keys = ids.long()
-        known = torch.ones_like(keys, dtype=torch.bool) if unknown is None else keys != unknown
+        keys = by_id
     else:
         keys = torch.zeros_like(characters[..., 0], dtype=torch.long)
         for position in range(characters.shape[2]):  # nothing overflows int64
             keys = (keys * FACTOR + characters[..., position]) % PRIME
-        known = (characters != 0).any(2)
-    known = known if real is None else known & real
-    rows = torch.arange(len(keys), device=keys.device)[:, None]
-    return (keys + rows * PRIME).masked_fill(~known, NO_WORD)
+        otherwise = torch.full_like(keys, NO_WORD) if by_id is None else by_id
+        keys = torch.where((characters == UNKNOWN_CHARACTER).any(2), otherwise, keys)
+        keys = keys.masked_fill((characters == 0).all(2), NO_WORD)
+    known = keys != NO_WORD if real is None else (keys != NO_WORD) & real
+    rows = torch.arange(keys.shape[0], device=keys.device)[:, None]
+    return (keys + rows * 4 * PRIME).masked_fill(~known, NO_WORD)
 
 
 def mean_elsewhere(y: Tensor, keys: Tensor) -> Tensor:

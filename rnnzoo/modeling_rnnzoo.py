@@ -90,7 +90,7 @@ class RecurrentTokenClassifierOutput(ModelOutput):
         loss: mean over all labels but -100.
         logits: [B, T, C]. With a CRF, in evaluation: log-probabilities whose argmax is the tag of the best path, see
             `logits_of_path`.
-        final_state: the backbone's.
+        final_state: the backbone's; None for a model with `sentence_token_id`, which has one for each sentence.
         emissions: [B, T, C], the scores of tags that the CRF gets.
         tags: [B, T], the best path, 0 in the padding.
         marginals: [B, T, C], the probability of each tag given the complete text, zero in the padding.
@@ -264,7 +264,8 @@ class Batch(NamedTuple):
         """
         if self.words.ndim == 3 and self.characters is None:
             raise ValueError(_NEEDS_IDS.format("pool_repeated_words=True"))
-        return word_keys(self.words, self.characters, self.rows.real, unknown)
+        ids = self.words if self.words.ndim == 2 else None
+        return word_keys(ids, self.characters, self.rows.real, unknown)
 
     def packed(self) -> tuple[Tensor, Tensor | None]:
         """The words with the padding of each row at its end, and [B, T] of bool, true where they are real, or None."""
@@ -747,7 +748,8 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         sub-token of a word one (B-X, I-X, …), as `rnnzoo.tasks.tag` does. It learns from nothing else: a loss computed
         from the logits would leave its transitions untrained, and its `backward` is refused.
 
-        A model with one direction and no CRF also takes a text in parts, as the sequence classifier does.
+        A model with one direction, no CRF and neither `sentence_token_id` nor `pool_repeated_words` also takes a text
+        in parts, as the sequence classifier does.
 
         Raises:
             ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text; in

@@ -443,11 +443,12 @@ def train_tagger_tokenizer(
         tokenizer.normalizer = normalizers.Lowercase()
     words = _TAGGER_WORDS + (rf"|{LINE_BREAK}" if line_breaks else "")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
-    if line_breaks:
-        also = chain([LINE_BREAK], also)
     unspaced = _Unspaced()
     counted = unspaced.counted(sentences, "".join)
-    letters = _learn_words(tokenizer, UNK, counted, vocab_size=vocab_size, also=also, min_count=min_count)
+    always = [LINE_BREAK] if line_breaks else []
+    letters = _learn_words(
+        tokenizer, UNK, counted, vocab_size=vocab_size, always=always, also=also, min_count=min_count
+    )
     unspaced.warn(_SPLITS_AT_SPACES)
     return CharacterTokenizer(
         tokenizer_object=tokenizer,
@@ -468,9 +469,13 @@ def _learn_words(
     *,
     vocab_size: int,
     min_count: int,
+    always: Iterable[str] = (),
     also: Iterable[str] = (),
 ) -> str:
-    """Gives a tokenizer that has special tokens only the words of sentences; returns their characters, in order."""
+    """Gives a tokenizer that has special tokens only the words of sentences; returns their characters, in order.
+
+    Words of `always` come first, whether they occur or not, and those of `also` last, as far as there is room.
+    """
     lowercase, split = tokenizer.normalizer is not None, tokenizer.pre_tokenizer.pre_tokenize_str
     words = Counter(_valid(word) for sentence in sentences for word in sentence)
     counts, characters = Counter(), Counter()
@@ -483,6 +488,7 @@ def _learn_words(
     frequent = sorted((word for word, count in counts.items() if count >= min_count), key=lambda w: (-counts[w], w))
 
     def candidates():
+        yield from always
         yield from frequent
         for word in map(_valid, also):
             word = word.lower() if lowercase else word

@@ -75,10 +75,10 @@ TRAITS = {
     "trained on": Column(
         "trained on", trained_on, "sentences, of the train split or of train and validation together"
     ),
-    "sentences together": Column(
-        "sentences together",
+    "sentences per text": Column(
+        "sentences per text",
         lambda model: str(model.runs[0]["config"].get("sentences_per_text", 1)),
-        "how many consecutive sentences of a document are read in view of each other",
+        "how many consecutive sentences it is given at a time",
     ),
     "characters": Column("characters", has("character_size"), "whether the characters of a word are read too"),
     "CRF": Column("CRF", has("use_crf"), "whether the best path is decoded"),

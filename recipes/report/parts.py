@@ -40,14 +40,14 @@ def table(results: list[dict]) -> str:
     task, dataset = found[0].task, found[0].runs[0]["dataset"]
     heading = ["model", f"changed from {BASE}", "with the parts", f"validation {task.metric}, mean (from, to)"]
     heading += [
-        *(["f1, unseen"] if any_unseen else []),
+        *(["f1, unseen names"] if any_unseen else []),
         *(["its wide part alone"] if any_wide else []),
         "points",
         "seeds",
         "minutes",
     ]
     known = f" ({dataset['validation']})" if dataset.get("validation") else ""
-    explained = " f1, unseen: of names with a word that train does not have." if any_unseen else ""
+    explained = " f1, unseen names: of those with a word that train does not have." if any_unseen else ""
     noise = (
         f" One accuracy is known to ±{margin(found[0].validation, dataset['splits']['validation']):.1f} points."
         if task.metric == "accuracy"

@@ -184,7 +184,9 @@ def by_data(results: list[dict]) -> list[list[dict]]:
     """What may stand in one table: runs on the same examples, by the same metric; of one task or several."""
     groups = defaultdict(list)
     for result in results:
-        same = {key: result["dataset"].get(key) for key in ("name", "source", "splits", "validation")}
+        same = {
+            key: result["dataset"].get(key) for key in ("name", "source", "splits", "validation", "sentences_per_text")
+        }
         if few_labels([result]):  # the points of one curve
             same["splits"] = {name: size for name, size in same["splits"].items() if name != "train"}
         groups[json.dumps([result["kind"], result["description"]["metric"], same], sort_keys=True)].append(result)

@@ -30,6 +30,7 @@ class Corpus:
     scheme: how the tags of words are to be read. "IOB2": entities, in IOB2; "IO": entities whose tags have no prefix,
         so that adjacent ones of one type are one; None: a class for each word (parts of speech), or no tags at all.
     remarks: what the user should know of the data, a sentence each: what was inferred, left out or found twice.
+    sentences_per_text: how many consecutive sentences a row of a tagger's corpus has, a line each.
     unlabelled: texts to learn from without labels, a column `text` or `tokens`; None where none were asked for.
     validation: the name of the recorded validation split that was chosen; None where it is the data's own, or drawn.
     """
@@ -44,6 +45,7 @@ class Corpus:
     remarks: list[str] = field(default_factory=list)
     validation: str | None = None
     unlabelled: Dataset | None = None
+    sentences_per_text: int = 1
 
     def described(self, sizes: dict[str, int]) -> dict[str, Any]:
         """What results.json says of the data, given how many examples each split has."""
@@ -52,6 +54,8 @@ class Corpus:
             found["validation"] = self.validation
         if self.unlabelled is not None:
             found["unlabelled"] = len(self.unlabelled)
+        if self.sentences_per_text > 1:
+            found["sentences_per_text"] = self.sentences_per_text
         return found | {"remarks": self.remarks}
 
 

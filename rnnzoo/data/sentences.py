@@ -75,14 +75,19 @@ def load(
     white space. Those that stand in test, in validation, in train or twice are left out.
 
     With `sentences_per_text` above 1, so many consecutive sentences are one row, joined by line breaks, which are
-    words outside of all entities: a network can then read each of them in view of its neighbours. The sentences of a
-    file should be in the order of its documents.
+    words outside of all entities. The sentences of a file should be in the order of its documents, whose ends are not
+    looked for.
 
     Raises:
         DataError: there is no such data set, or a tagger cannot be trained on it; or a `validation_split` is given, of
             which none is recorded for a tagger's data.
     """
     check_fraction(validation_fraction)
+    if unlabelled is not None and sentences_per_text > 1:
+        raise DataError(
+            f"sentences_per_text is {sentences_per_text} and unlabelled {unlabelled!r}, whose sentences are not "
+            "joined: leave out one of them."
+        )
     if validation_split is not None:
         raise DataError(
             f"validation_split is {validation_split!r}, but no validation split is recorded for a tagger's data: "
@@ -101,7 +106,15 @@ def load(
         splits = {name: joined(rows, sentences_per_text) for name, rows in make_sentences(seed=0).items()}
         splits = with_validation(splits, validation_fraction, seed=seed)
         source = "made by this project (not CoNLL-2003)"
-        return Corpus("made", source, schemes.labels(TYPES), splits, banner=BANNER, scheme="IOB2")
+        return Corpus(
+            "made",
+            source,
+            schemes.labels(TYPES),
+            splits,
+            banner=BANNER,
+            scheme="IOB2",
+            sentences_per_text=sentences_per_text,
+        )
 
     there, found = _open(name, dataset, columns, lazy=False)
     checked = _checked(found, columns)
@@ -125,16 +138,23 @@ def load(
     else:
         splits = with_validation(splits, validation_fraction, seed=seed)
     tagging.check_train(set(chain.from_iterable(splits["train"]["tags"][:])), there.source)
-    overlap = Overlap(map(" ".join, splits["test"]["tokens"][:]))
-    for words in splits["train"]["tokens"][:]:
-        overlap.see(" ".join(words))
+    overlap = Overlap(_lines(splits["test"]))
+    for line in _lines(splits["train"]):
+        overlap.see(line)
     remarks += overlap.remarks()
     splits, others = DatasetDict(splits), None
     if unlabelled is not None:
         others, of_others = without_labels(there, unlabelled, _LAYOUT, columns, splits, check_sentence)
         remarks += of_others
     return Corpus(
-        there.name, source, tagging.labels, splits, scheme=tagging.scheme, remarks=remarks, unlabelled=others
+        there.name,
+        source,
+        tagging.labels,
+        splits,
+        scheme=tagging.scheme,
+        remarks=remarks,
+        unlabelled=others,
+        sentences_per_text=sentences_per_text,
     )
 
 
@@ -200,6 +220,12 @@ def joined(rows: Dataset, sentences_per_text: int) -> Dataset:
         for name, between in (("tokens", LINE_BREAK), ("tags", OUTSIDE)):
             found[name].append([word for row in part[name] for word in (*row, between)][:-1])
     return Dataset.from_dict(found, features=_FEATURES)
+
+
+def _lines(rows: Dataset) -> Iterator[str]:
+    """The sentences of rows, whether or not they were joined."""
+    for words in rows["tokens"]:
+        yield from " ".join(words).split(f" {LINE_BREAK} ")
 
 
 def first(dataset: str, columns: Columns) -> Row:

@@ -55,9 +55,9 @@ class TagOptions(Options):
 
     sentences_per_text: int = option(
         1,
-        "join so many consecutive sentences to one text, a line each, so that each is read in view of its neighbours "
-        "(model.pool_repeated_words); the sentences must be in the order of their documents, and a pipeline is then "
-        "given a document. batch_size and train_examples count texts",
+        "join this many consecutive sentences into one text, one per line. The network runs over each sentence "
+        "separately, but the tag of a word also depends on its other occurrences in the text. The sentences should be "
+        "in the order of their documents; batch_size and train_examples count texts",
         group="Data",
     )
 
@@ -104,7 +104,7 @@ class Tag(Task):
         answer="entities",
         rate="words",
         timed_examples=512,  # reviews are ten times as long as sentences; a dozen taggers take two minutes
-        traits=("trained on", "sentences together", "characters", "CRF", "word vectors"),
+        traits=("trained on", "sentences per text", "characters", "CRF", "word vectors"),
     )
     Options = TagOptions
     column = "tokens"
@@ -186,8 +186,8 @@ class Tag(Task):
         """
         if options.sentences_per_text > 1 and getattr(self.config, "sentence_token_id", None) is None:
             raise RecipeError(
-                f"sentences_per_text is {options.sentences_per_text}, but {options.model_name_or_path} was trained on "
-                "single sentences: leave it out."
+                f"sentences_per_text is {options.sentences_per_text}, but the tokenizer of "
+                f"{options.model_name_or_path} has no token for the end of a sentence: leave it out."
             )
         p, a = options.word_dropout, options.rare_word_dropout
         if not p and not a:
@@ -203,6 +203,8 @@ class Tag(Task):
             counts = ids.bincount(minlength=len(counts)).clamp(min=1)
         self._dropped = 1 - (1 - p) * counts / (counts + a)
         self._dropped[self.tokenizer.all_special_ids] = 0
+        if (mark := getattr(self.config, "sentence_token_id", None)) is not None:
+            self._dropped[mark] = 0
 
     def attacked(self, model: PreTrainedModel, options: TagOptions) -> list[tuple[nn.Module, float]]:
         """The features of characters too.
@@ -361,9 +363,12 @@ class Tag(Task):
         return {"majority tag": {name: value for name, value in found.items() if not isinstance(value, dict)}}
 
     def table(self, examples: Dataset, predictions: list[list[tuple[int, float]]]) -> Iterator[dict[str, Any]]:
-        for number, (example, row) in enumerate(zip(examples, predictions, strict=True)):
+        number = -1
+        for example, row in zip(examples, predictions, strict=True):
+            number += 1
             for word, tag, (found, probability) in zip(example["tokens"], example["tags"], row, strict=True):
                 if word == LINE_BREAK:
+                    number += 1
                     continue
                 yield {
                     "sentence": number,

@@ -222,7 +222,8 @@ class Taught(Task):
         own |= {name: value for name, value in unused.items() if name in known}
         with PartialState().main_process_first():
             train = self.texts(run.load(type(self), replace(options, **own)).splits["train"])
-        if config.get("streaming") or len(train) != results["dataset"]["splits"]["train"]:
+        untold = config.get("streaming") or config.get("sentences_per_text", 1) > 1
+        if untold or len(train) != results["dataset"]["splits"]["train"]:
             note(
                 f"Which rows teacher {name} was trained on cannot be told from its options: it is taken to have seen "
                 "all labelled texts."

@@ -8,7 +8,8 @@ from rnnzoo.data.errors import RecipeError
 
 ONCE = (
     "Adversarial training needs a model that looks up its word vectors exactly once per forward pass, as a tensor of "
-    "shape [B, T, E]; this one does not. Leave adversarial_epsilon and virtual_adversarial_weight at 0."
+    "shape [B, T, E]; this one does not. Leave adversarial_epsilon, adversarial_character_epsilon and "
+    "virtual_adversarial_weight at 0."
 )
 
 

@@ -25,7 +25,7 @@ CONFIGS = {family.config.model_type: family.config for family in rnnzoo.FAMILIES
 FIELDS = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
     *(field.name for field in dataclasses.fields(PreTrainedConfig)),
     *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
-    *("character_vocab_size", "sentence_token_id"),
+    *("character_vocab_size", "sentence_token_id", "pool_repeated_words"),
 }
 
 NO_MAX_LENGTH = (
@@ -51,9 +51,9 @@ def model_fields(task: type[Task]) -> set[str]:
 
 
 def tokenizer_arguments(task: type[Task]) -> set[str]:
-    """Arguments of the function that trains a new model's tokenizer; `also` comes with word vectors."""
+    """Arguments of the function that trains a new model's tokenizer, but for those that follow from other options."""
     parameters = inspect.signature(task.train_tokenizer).parameters
-    return set(parameters) - {next(iter(parameters)), "model_max_length", "also"}
+    return set(parameters) - {next(iter(parameters)), "model_max_length", "also", "line_breaks"}
 
 
 def flags(task: type[Task]) -> list[Flag]:
@@ -158,7 +158,7 @@ def build(
     if getattr(tokenizer, "word_length", 0):
         fields["character_vocab_size"] = tokenizer.character_vocab_size
     if getattr(tokenizer, "sentence_token_id", None) is not None:
-        fields["sentence_token_id"] = tokenizer.sentence_token_id
+        fields |= {"sentence_token_id": tokenizer.sentence_token_id, "pool_repeated_words": True}
     config = AutoConfig.for_model(
         **options.model,
         **fields,

@@ -51,6 +51,9 @@ def only_rows_read(model: PreTrainedModel, task: Task, options: Options) -> Iter
     embeddings = model.get_input_embeddings()
     read = torch.zeros(len(embeddings.weight), dtype=torch.bool)
     read[task.tokenizer.all_special_ids] = True
+    read[0] = True  # what a model of the zoo puts where there is no token
+    if embeddings.padding_idx is not None:
+        read[embeddings.padding_idx] = True
     for split in rows:
         for row in split["input_ids"]:
             read[row] = True
@@ -59,7 +62,7 @@ def only_rows_read(model: PreTrainedModel, task: Task, options: Options) -> Iter
     try:
         yield
     finally:
+        trained = model.get_input_embeddings().weight  # where the training has moved the model
         with torch.no_grad():
-            trained = model.get_input_embeddings().weight.to(embeddings.weight)
-            embeddings.weight[ids.to(trained.device)] = trained
+            embeddings.weight[ids] = trained.to(embeddings.weight)
         model.set_input_embeddings(embeddings.to(trained.device))

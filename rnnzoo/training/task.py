@@ -201,7 +201,11 @@ class Task:
         return [(model.get_input_embeddings(), epsilon)] if epsilon else []
 
     def augment(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What `collate` made of training examples, with random changes drawn from torch's generator for this step."""
+        """What `collate` made of training examples, with random changes drawn from torch's generator for this step.
+
+        Ids that no example has, apart from those of special tokens, must not be put in: their vectors are set aside
+        during training.
+        """
         return batch
 
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

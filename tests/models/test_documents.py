@@ -26,7 +26,7 @@ def some_text(lengths):
         ids = torch.randint(5, 20, (length,))
         if place + 1 < len(lengths):
             ids = torch.cat([ids, torch.tensor([MARK])])
-        found.append({"input_ids": ids, "character_ids": torch.randint(1, 9, (len(ids), 3))})
+        found.append({"input_ids": ids, "character_ids": torch.randint(2, 9, (len(ids), 3))})
     return found
 
 
@@ -101,6 +101,7 @@ def test_splitting_and_joining_are_inverse():
     assert sentences.split(ids, -1).tolist() == [[9, MARK, -1], [5, -1, -1], [7, 8, 6]]
     assert sentences.lengths.tolist() == [[2], [1], [3]] and sentences.width == 3
     assert sentences.join(sentences.split(ids)).tolist() == [[9, MARK, 5, 0], [7, 0, 8, 6], [0, 0, 0, 0]]
+    assert Sentences(ids[:0], None, MARK).split(ids[:0]).tolist() == [[0]]
     empty = Sentences(ids, torch.zeros(3, 4).bool(), MARK)
     assert empty.split(ids).tolist() == [[0]] and empty.lengths.tolist() == [[0]]
     assert empty.join(torch.ones(1, 1, 2)).tolist() == torch.zeros(3, 4, 2).tolist()
@@ -126,7 +127,7 @@ def test_the_mean_elsewhere_is_that_of_a_plain_loop():
 def test_words_are_equal_by_their_characters_within_a_row():
     ids = torch.tensor([[7, 7, UNKNOWN, UNKNOWN, 8, 7], [7, 8, 9, 9, UNKNOWN, 7]])
     characters = torch.tensor(
-        [[[1, 2], [1, 2], [2, 1], [3, 0], [0, 3], [0, 0]], [[1, 2], [1, 2], [5, 5], [5, 6], [2, 1], [1, 2]]]
+        [[[2, 3], [2, 3], [3, 2], [4, 0], [0, 4], [0, 0]], [[2, 3], [2, 3], [5, 5], [5, 6], [3, 2], [2, 3]]]
     )
     real = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0]]).bool()
 
@@ -136,10 +137,15 @@ def test_words_are_equal_by_their_characters_within_a_row():
         return {(a, b) for a in range(12) for b in range(a) if flat[a] == flat[b] != NO_WORD}
 
     assert equal(word_keys(ids, characters, real, UNKNOWN)) == {(1, 0), (7, 6)}
+    assert equal(word_keys(None, characters, real, UNKNOWN)) == {(1, 0), (7, 6)}
     assert equal(word_keys(ids, None, real, UNKNOWN)) == {(1, 0), (5, 0), (5, 1), (9, 8)}
     assert equal(word_keys(ids, None, None, None)) == {(1, 0), (5, 0), (5, 1), (3, 2), (9, 8), (11, 6)}
     # A word without characters, and padding, are none.
     assert word_keys(ids, characters, real, UNKNOWN)[[0, 1], [5, 5]].tolist() == [NO_WORD, NO_WORD]
+    # Many words have an unknown character at the same place: these are compared by their ids.
+    unknown = torch.ones(2, 6, 2, dtype=torch.long)
+    assert equal(word_keys(ids, unknown, real, UNKNOWN)) == {(1, 0), (5, 0), (5, 1), (9, 8)}
+    assert equal(word_keys(None, unknown, real, UNKNOWN)) == set()
 
 
 @torch.no_grad()

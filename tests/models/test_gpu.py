@@ -5,7 +5,6 @@ In cuDNN's kernels torch rounds fp32 to TF32 by default; these tests turn that o
 """
 
 import copy
-import json
 
 import pytest
 import torch
@@ -14,14 +13,15 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, pipeline
 
 import rnnzoo  # noqa: F401  registers the families
+from recipes.imdb import TASK as IMDB
+from recipes.ner import TASK as NER
 from rnnzoo.crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
 from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, run_fused
-from rnnzoo.tasks import classify as imdb
-from rnnzoo.tasks import tag as ner
 from tests.conftest import HEADS
 from tests.support.invariance import check_many
+from tests.support.recipes import run
 from tests.support.reliability import note
-from tests.support.small_task import SmallTask, Stopped, fresh_accelerator, trained
+from tests.support.small_task import SmallTask, Stopped, trained
 
 
 pytestmark = pytest.mark.gpu
@@ -215,19 +215,17 @@ BRIEF = {"dataset": "made", "model": MODEL, "batch_size": 32, "max_train_steps":
 
 
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-@pytest.mark.parametrize("recipe", [imdb, ner], ids=lambda recipe: recipe.__name__)
+@pytest.mark.parametrize("recipe", [IMDB, NER], ids=lambda recipe: recipe.name)
 def test_what_a_gpu_trains_is_served_there_and_on_a_cpu(tmp_path, monkeypatch, recipe, precision):
     """The recipe itself checks that the pipeline, on the GPU, gives the answers that were measured."""
-    fresh_accelerator()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    options = BRIEF | {"output_dir": str(tmp_path), "mixed_precision": precision, "learning_rate": 0.01}
-    options["tokenizer"] = {"vocab_size": 500}
-    if recipe is ner:
+    options = BRIEF | {"mixed_precision": precision, "learning_rate": 0.01, "tokenizer": {"vocab_size": 500}}
+    if recipe is NER:
         options["model"] = MODEL | {"use_crf": True, "character_size": 8}
-    results = recipe.recipe([part for name, value in options.items() for part in (f"--{name}", json.dumps(value))])
+    results = run(recipe, tmp_path, **options)
     assert results["device"] == torch.cuda.get_device_name() and results["mixed_precision"] == precision
     assert results["served"]["largest_difference"] < 1e-4
-    task = "text-classification" if recipe is imdb else "token-classification"
+    task = "text-classification" if recipe is IMDB else "token-classification"
     text = "We all know that April called her mother ."
     answers = [pipeline(task, model=str(tmp_path), device=device)(text) for device in ("cuda", "cpu")]
     assert answers[1]

@@ -663,6 +663,12 @@ def test_exports_with_a_window_and_free_length(window):
     check_export(CLASSIFIER.model(window=window, pooling="attention"), strict=False)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_tagger_that_pools_repeated_words_exports_too(strict):
+    tagger = next(head for head in ONE_FAMILY if head.auto is AutoModelForTokenClassification)
+    check_export(tagger.model(pool_repeated_words=True), strict)
+
+
 # torch.compile itself reads the .grad of tensors that are no leaves.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", ["RNN", "BiLSTM"])

@@ -176,7 +176,7 @@ def test_a_tagger_is_shown_with_its_parts_and_its_words_per_second():
     plain = [tagger(f"plain-{seed}", f1, config=config(seed=seed)) for seed, f1 in enumerate((0.5, 0.6))]
     shown = table(models([FULL, BERT_TAGGER, by_file, characters, *plain]))
     assert shown.splitlines()[0] == (
-        "| model | kind | trained on | sentences together | characters | CRF | word vectors "
+        "| model | kind | trained on | sentences per text | characters | CRF | word vectors "
         "| test f1, mean (from, to) | validation f1 | test − validation | seeds | parameters | MB in fp32 "
         "| training, s | ms per sentence | words/s |"
     )

@@ -332,5 +332,5 @@ def test_taggers_have_parts_too():
     new["metrics"] = {"validation": new["metrics"]["validation"] | {"by_words_of_train": {"unseen": {"f1": 0.4321}}}}
     heading, _, *rows = parts([run, new]).splitlines()
     places = [[cell.strip() for cell in row.split("|")] for row in (heading, *rows[:2])]
-    column = places[0].index("f1, unseen")
+    column = places[0].index("f1, unseen names")
     assert [row[column] for row in places[1:]] == ["–", "0.4321"]

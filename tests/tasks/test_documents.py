@@ -1,14 +1,17 @@
 """Texts of several sentences: how they are joined, and that a pipeline answers them, line by line, as was measured."""
 
 import csv
+import json
 
 import pytest
+import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, pipeline
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from recipes.distil_ner import TASK as DISTIL
 from recipes.ner import TASK
 from rnnzoo import train_tagger_tokenizer
+from rnnzoo.cli import main
 from rnnzoo.data import sentences
 from rnnzoo.data.errors import DataError, RecipeError
 from rnnzoo.data.synthetic.names import make_sentences
@@ -18,7 +21,7 @@ from tests.support.recipes import run
 
 MODEL = {"model_type": "rnnzoo-lstm", "embedding_size": 16, "hidden_size": 16, "bidirectional": True, "use_crf": True}
 OPTIONS = {
-    "model": {**MODEL, "character_size": 8, "pool_repeated_words": True},
+    "model": {**MODEL, "character_size": 8},
     "tokenizer": {"vocab_size": 2000},
     "sentences_per_text": 3,
     "batch_size": 8,
@@ -100,14 +103,45 @@ def test_a_run_learns_and_its_pipeline_answers_as_was_measured(trained):
     assert words == [word for sentence in expected for word in sentence], "without the line breaks"
 
 
-def test_without_repeated_words_a_line_is_answered_as_a_text_of_its_own(trained, tmp_path):
-    options = OPTIONS | {"model": {**MODEL, "character_size": 8}, "max_train_steps": 40}
-    run(TASK, tmp_path, **options)
-    tag = pipeline("token-classification", model=str(tmp_path), aggregation_strategy="simple")
-    lines = ["Ada Lovelace lived in London .", "She met Charles Babbage .", "He did not ."]
+def test_but_for_other_occurrences_a_line_is_answered_as_a_text_of_its_own(trained, tmp_path):
+    folder, _ = trained
+    model, tokenizer = AutoModelForTokenClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        model.classifier.weight[:, 2 * MODEL["hidden_size"] :] = 0  # of the mean over other occurrences
+    tag = pipeline("token-classification", model=model.eval(), tokenizer=tokenizer, aggregation_strategy="simple")
+    lines = ["Ada Lovelace lived in London .", "She met Charles Babbage .", "He did not leave London ."]
     alone = [[(found["word"], found["entity_group"]) for found in answer] for answer in tag(lines)]
     together = [(found["word"], found["entity_group"]) for found in tag("\n".join(lines))]
-    assert together == [found for answer in alone for found in answer]
+    assert together == [found for answer in alone for found in answer] != []
+
+
+def test_no_dropout_joins_two_sentences(trained):
+    folder, _ = trained
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    corpus = sentences.load("x", "made", seed=0, sentences_per_text=3)
+    task = TASK(corpus, tokenizer, AutoModelForTokenClassification.from_pretrained(folder).config)
+    task.rows = {"train": Dataset.from_dict(task.encode(corpus.splits["train"][:]))}
+    task.begin(TASK.Options(word_dropout=0.9, rare_word_dropout=0.5, sentences_per_text=3))
+    batch = task.collate(task.rows["train"][:50])
+    read = task.augment(batch)["input_ids"]
+    assert torch.equal(read == tokenizer.sentence_token_id, batch["input_ids"] == tokenizer.sentence_token_id)
+    assert (read == tokenizer.unk_token_id).float().mean() > 0.4
+
+
+def test_a_file_is_predicted_as_one_document(trained, tmp_path, capsys):
+    folder, _ = trained
+    (tmp_path / "document.txt").write_text("Ada Lovelace lived in London .\nShe met Charles Babbage .\n")
+    main(["predict", str(folder), "--file", str(tmp_path / "document.txt"), "--json"])
+    (answer,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert max(found["end"] for found in answer) > 31, "in its second line"
+
+
+def test_sentences_of_test_that_stand_in_train_are_noticed_in_joined_texts(tmp_path):
+    same = "".join(f"word{i} O\nAda B-PER\n\n" for i in range(20))
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.conll").write_text(f"{split} O\nRiga B-LOC\n\n" * (split != "test") + same)
+    corpus = sentences.load("x", str(tmp_path), seed=0, sentences_per_text=3)
+    assert any("20 of 20 texts of test also stand in train" in remark for remark in corpus.remarks)
 
 
 def test_what_cannot_be_joined_is_refused(tmp_path):
@@ -120,9 +154,11 @@ def test_what_cannot_be_joined_is_refused(tmp_path):
     with pytest.raises(RecipeError, match="teachers answer a sentence at a time"):
         DISTIL.Options(sentences_per_text=2, teachers=["runs/x"])
     (tmp_path / "all.conll").write_text("".join(f"word{i} N\nruns V\n\n" for i in range(30)))
+    with pytest.raises(DataError, match="unlabelled 'more.txt', whose sentences are not joined"):
+        sentences.load("x", str(tmp_path / "all.conll"), seed=0, sentences_per_text=2, unlabelled="more.txt")
     with pytest.raises(DataError, match="none is outside .O., as a line break"):
         sentences.load("x", str(tmp_path / "all.conll"), seed=0, sentences_per_text=2)
     one_by_one = OPTIONS | {"sentences_per_text": 1, "max_train_steps": 1, "validation_only": True}
     run(TASK, tmp_path / "sentences", **one_by_one)
-    with pytest.raises(RecipeError, match="sentences was trained on single sentences: leave it out"):
+    with pytest.raises(RecipeError, match="sentences has no token for the end of a sentence: leave it out"):
         run(TASK, tmp_path / "next", sentences_per_text=2, model_name_or_path=str(tmp_path / "sentences"))

@@ -49,6 +49,15 @@ def test_the_rows_read_have_their_ids_and_are_put_back(small):
     assert isinstance(model.get_input_embeddings(), torch.nn.Embedding)
 
 
+def test_padding_is_always_there():
+    """A model of the zoo puts id 0 where there is no token, whatever its padding is."""
+    model = LSTMForTokenClassification(LSTMConfig(vocab_size=WORDS, embedding_size=3, hidden_size=2, pad_token_id=19))
+    rows = {name: Dataset.from_dict({"input_ids": [[3, 9], [5]]}) for name in ("train", "validation")}
+    task = SimpleNamespace(rows=rows, tokenizer=SimpleNamespace(all_special_ids=[2]))
+    with only_rows_read(model, task, Options()):
+        model(torch.tensor([[3, 9], [5, 19]]), attention_mask=torch.tensor([[1, 1], [1, 0]]))
+
+
 def test_rows_that_training_changes_without_reading_them_are_all_trained(small):
     model, task = small
     for changing in ({"weight_decay": 0.1}, {"freeze_word_vectors": True}):
