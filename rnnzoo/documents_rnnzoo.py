@@ -100,6 +100,6 @@ def mean_elsewhere(y: Tensor, keys: Tensor) -> Tensor:
     group = torch.empty_like(order).scatter(0, order, begins.cumsum(0))
     values = y.flatten(0, 1).to(torch.promote_types(y.dtype, torch.float32)).masked_fill(~known[:, None], 0)
     sums = torch.zeros_like(values).index_add(0, group, values)[group]
-    others = values.new_zeros(len(values)).index_add(0, group, known.to(values.dtype))[group] - 1
+    others = values.new_zeros(values.shape[0]).index_add(0, group, known.to(values.dtype))[group] - 1
     mean = (sums - values) / others.clamp(min=1)[:, None]
     return mean.masked_fill((~known | (others < 1))[:, None], 0).view(y.shape).to(y.dtype)
