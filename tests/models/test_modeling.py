@@ -260,6 +260,7 @@ def test_a_hook_on_the_backbone_sees_each_call_of_a_head(head, ids, mask, monkey
 # Of each field that only some heads read, a value that is not the default.
 READ_BY_SOME = {
     **{"classifier_dropout": 0.9, "pooling": "mean", "window": 2, "use_crf": True},
+    **{"pool_repeated_words": True, "sentence_token_id": 5},
     **{"wide_size": 8, "wide_dropout": 0.9},
 }
 # Fields without which another one changes nothing.
