@@ -25,7 +25,12 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("predict", help="ask a trained model")
     one.add_argument("folder", metavar="FOLDER", help="a folder that a run wrote, or an id on the Hub")
     one.add_argument("texts", metavar="TEXT", nargs="*", help="texts to answer (default: lines of --file or stdin)")
-    one.add_argument("--file", type=Path, help="a file of UTF-8 with one text per line")
+    one.add_argument(
+        "--file",
+        type=Path,
+        help="a file of UTF-8 with one text per line; all of it is one text for a tagger that was trained on several "
+        "sentences per text",
+    )
     one.add_argument("--json", action="store_true", help="print the answers of pipeline() as one JSON list per text")
     one.set_defaults(run=predict)
 

@@ -52,7 +52,6 @@ class TagOptions(Options):
         "adversarial perturbation of the features that characters add to the word vectors, relative to their norm "
         "(0: off)",
     )
-
     sentences_per_text: int = option(
         1,
         "join this many consecutive sentences into one text, one per line. The network runs over each sentence "
@@ -268,8 +267,8 @@ class Tag(Task):
         names = [name for name in ("input_ids", "character_ids") if name in columns]
         batch = self.tokenizer.pad({name: columns[name] for name in names}, return_tensors="pt")
         if "character_ids" in batch:  # as long as the longest word of the batch
-            longest = int((batch["character_ids"] != CHARACTER_PAD).sum(2).max())
-            batch["character_ids"] = batch["character_ids"][:, :, : max(1, longest)]
+            used = (batch["character_ids"] != CHARACTER_PAD).flatten(0, 1).any(0).sum()
+            batch["character_ids"] = batch["character_ids"][:, :, : max(1, int(used))]
         labels = torch.full(batch["input_ids"].shape, UNLABELLED)
         labels[batch["attention_mask"].bool()] = torch.tensor([label for row in columns["labels"] for label in row])
         return {**batch, "labels": labels}
