@@ -22,6 +22,7 @@ from .recurrence_rnnzoo import is_exporting
 
 
 OUTSIDE = 0  # the tags of a text have the numbers after it
+OUTSIDE_TEXT = ""  # its name, which is no tag's
 
 # In sums over paths, a score counts as at most so many nats below the best of its kind (a token's emissions, start,
 # transitions, end), so that no sum overflows or underflows.
@@ -29,17 +30,17 @@ FLOOR = -80.0
 
 
 def forbidden_in_iob2(labels: list[str]) -> list[list[bool]]:
-    """Which tag must not follow which: [C + 1][C], from and to, the last row for the beginning of a text.
+    """Which tag must not follow which: [C + 1][C + 1], from and to; the last ones are the beginning and the end.
 
     In IOB2 an I-X continues an entity that a B-X began. A type without a B-X is not restricted.
     """
     types = {label[2:] for label in labels if label.startswith("B-")}
 
-    def wrong(before: str | None, label: str) -> bool:
+    def wrong(before: str, label: str) -> bool:
         inside = label.startswith("I-") and label[2:] in types
         return inside and before not in (f"B-{label[2:]}", label)
 
-    return [[wrong(before, label) for label in labels] for before in [*labels, None]]
+    return [[wrong(before, label) for label in [*labels, OUTSIDE_TEXT]] for before in [*labels, OUTSIDE_TEXT]]
 
 
 class LinearChainCRF(nn.Module):
@@ -51,7 +52,7 @@ class LinearChainCRF(nn.Module):
 
     Args:
         num_tags: C.
-        forbidden: [C + 1][C], see `forbidden_in_iob2`.
+        forbidden: [C + 1][C + 1], see `forbidden_in_iob2`.
     """
 
     def __init__(self, num_tags: int, forbidden: list[list[bool]]):
@@ -97,8 +98,65 @@ class LinearChainCRF(nn.Module):
     def _allowed(self, dtype: torch.dtype) -> Tensor:
         """Scores of all steps, -inf where forbidden: [C + 1, C + 1]."""
         steps = _steps(*(part.to(dtype) for part in (self.transitions, self.start, self.end)))
-        steps[:, 1:].masked_fill_(self.forbidden.roll(1, 0).to(steps.device), -torch.inf)
-        return steps
+        return steps.masked_fill_(self.forbidden.roll((1, 1), (0, 1)).to(steps.device), -torch.inf)
+
+
+class EntityCRF(LinearChainCRF):
+    """A CRF whose own tags, S of them, are IOBES: they also tell where an entity ends (Ratinov & Roth 2009).
+
+    It takes and returns labels in IOB2. B-X and I-X there mean that the entity goes on; S-X is the B-X of an entity of
+    one token, and E-X the I-X of the last one. Where types lack a B-X or an I-X, their labels are its own tags. Labels
+    and allowed paths are one to one, so that best paths and marginals are those of the labels.
+
+    Args:
+        labels: the C labels.
+    """
+
+    def __init__(self, labels: list[str]):
+        types = [label[2:] for label in labels if label.startswith("B-") and f"I-{label[2:]}" in labels]
+        own = [*labels, *(f"{prefix}-{kind}" for kind in types for prefix in "SE")]
+        numbers = {tag: i for i, tag in enumerate(own)}
+
+        def wrong(before: str, tag: str) -> bool:
+            goes_on = before[:2] in ("B-", "I-") and before[2:] in types
+            continues = tag[:2] in ("I-", "E-") and tag[2:] in types
+            return goes_on != continues or goes_on and before[2:] != tag[2:]
+
+        everywhere = [*own, OUTSIDE_TEXT]
+        super().__init__(len(own), [[wrong(before, tag) for tag in everywhere] for before in everywhere])
+        # Of each own tag the label, of each label the own tag of an entity's last token, and the label that continues
+        # it; not buffers, as above.
+        of = [*range(len(labels)), *(numbers[f"{prefix}-{kind}"] for kind in types for prefix in "BI")]
+        ends = [numbers.get({"B": "S", "I": "E"}.get(label[:1], "") + label[1:], i) for i, label in enumerate(labels)]
+        next_ = [numbers[f"I-{label[2:]}"] if i != ends[i] else -1 for i, label in enumerate(labels)]
+        self.labels, self.ends, self.next = (torch.tensor(x, device="cpu") for x in (of, ends, next_))
+        self.num_labels = len(labels)
+
+    def forward(self, emissions: Tensor, tags: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Log-probability of each row's labels: [B, T, S], [B, T] -> [B]; see `LinearChainCRF.forward`."""
+        emissions, mask = self._prepare(emissions, mask)
+        return super().forward(emissions, self.own_tags(tags, mask), mask)
+
+    def own_tags(self, labels: Tensor, mask: Tensor) -> Tensor:
+        """The IOBES tag of each token: [B, T] -> [B, T]; a token's neighbours are the next ones that count."""
+        B, T = labels.shape
+        places = torch.arange(T, device=labels.device).where(mask, T).flip(1)
+        after = nn.functional.pad(places.cummin(1).values.flip(1)[:, 1:], (0, min(1, T)), value=T)
+        following = nn.functional.pad(labels, (0, 1), value=-2).gather(1, after)
+        ends, next_ = self.ends.to(labels.device), self.next.to(labels.device)
+        return torch.where(following == next_[labels], labels, ends[labels])
+
+    @torch.no_grad()
+    def decode(self, emissions: Tensor, mask: Tensor | None = None, n: int = 1) -> tuple[Tensor, Tensor]:
+        """The `n` best paths of each row, as labels [B, N, T], and scores; see `LinearChainCRF.decode`."""
+        tags, scores = super().decode(emissions, mask, n)
+        return self.labels.to(tags.device)[tags], scores
+
+    @torch.no_grad()
+    def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The probability of each label of each token, over all allowed paths: [B, T, C], zero in the padding."""
+        of_tags = super().marginals(emissions, mask)
+        return of_tags @ nn.functional.one_hot(self.labels, self.num_labels).to(of_tags)
 
 
 def _steps(transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .characters_rnnzoo import CharacterEncoder
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
-from .crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
+from .crf_rnnzoo import EntityCRF, LinearChainCRF, forbidden_in_iob2
 from .documents_rnnzoo import NO_WORD, Sentences, mean_elsewhere, word_keys
 from .recurrence_rnnzoo import (
     GRU,
@@ -91,7 +91,7 @@ class RecurrentTokenClassifierOutput(ModelOutput):
         logits: [B, T, C]. With a CRF, in evaluation: log-probabilities whose argmax is the tag of the best path, see
             `logits_of_path`.
         final_state: the backbone's; None for a model with `sentence_token_id`, which has one for each sentence.
-        emissions: [B, T, C], the scores of tags that the CRF gets.
+        emissions: [B, T, C], the scores of tags that the CRF gets: of labels, or of its own tags with `iobes`.
         tags: [B, T], the best path, 0 in the padding.
         marginals: [B, T, C], the probability of each tag given the complete text, zero in the padding.
     """
@@ -714,7 +714,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
     """A label for every word (many-to-many): states, dropout, one dense layer, and with `use_crf` a CRF."""
 
     backbone_class: ClassVar[type[RecurrentModel]]
-    reads = frozenset({"classifier_dropout", "use_crf", "pool_repeated_words", "sentence_token_id"})
+    reads = frozenset({"classifier_dropout", "use_crf", "iobes", "pool_repeated_words", "sentence_token_id"})
 
     accepts_loss_kwargs = False  # as above
 
@@ -723,11 +723,11 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         self.backbone = self.backbone_class(config, add_pooling_layer=False)
         self.dropout = nn.Dropout(config.classifier_dropout)
         width = config.output_size * (2 if config.pool_repeated_words else 1)
-        self.classifier = nn.Linear(width, config.num_labels)
+        labels = [config.id2label[i] for i in range(config.num_labels)]
         self.crf = None
         if config.use_crf:
-            labels = [config.id2label[i] for i in range(config.num_labels)]
-            self.crf = LinearChainCRF(config.num_labels, forbidden_in_iob2(labels))
+            self.crf = EntityCRF(labels) if config.iobes else LinearChainCRF(len(labels), forbidden_in_iob2(labels))
+        self.classifier = nn.Linear(width, len(labels) if self.crf is None else len(self.crf.start))
         self.post_init()
 
     @can_return_tuple
@@ -799,7 +799,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         return result
 
     def emit(self, y: Tensor) -> Tensor:
-        """The score of each class for each word: [B, T, ·] -> [B, T, C]."""
+        """The score of each class, or with `iobes` of each tag of the CRF, for each word: [B, T, ·] -> [B, T, C]."""
         return self.classifier(self.dropout(y))
 
 

@@ -59,8 +59,14 @@ class DistilTags(Taught, Tag):
         """Asks the teachers.
 
         Raises:
-            RecipeError: besides, the student has a CRF, and FSDP2 would train a sharded copy of it.
+            RecipeError: besides, the student has a CRF, and FSDP2 would train a sharded copy of it, or it has tags
+                of its own.
         """
+        if getattr(self.config, "use_crf", False) and self.config.iobes:
+            raise RecipeError(
+                "The student's CRF has IOBES tags, for which teachers have no answers: set model.iobes to false, or "
+                "start from a checkpoint without them."
+            )
         if getattr(self.config, "use_crf", False) and AcceleratorState().is_fsdp2:
             raise RecipeError(
                 "A student with a CRF cannot be trained with FSDP2, which shards the CRF's transitions. Use several "

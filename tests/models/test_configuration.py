@@ -21,7 +21,7 @@ SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "wi
 MAY_BE_ZERO = ("num_hidden_layers", "character_size", "character_ngrams", "wide_size")
 DROPOUTS = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout", "wide_dropout")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "sentence_token_id")
-SWITCHES = ("bidirectional", "tie_word_embeddings", "use_crf", "pool_repeated_words")
+SWITCHES = ("bidirectional", "tie_word_embeddings", "use_crf", "iobes", "pool_repeated_words")
 
 WRONG_TYPES = (
     [(name, value) for name in SIZES + TOKENS for value in ("7", 7.0, True, [7])]

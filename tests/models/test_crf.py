@@ -87,10 +87,10 @@ def test_long_rows_and_many_tags(num_tags, tokens):
     emissions = torch.randn(*mask.shape, num_tags, dtype=torch.float64)
     tags, scores = model.decode(emissions, mask)
     forbidden = model.forbidden
-    steps = model.transitions.masked_fill(forbidden[:-1], -torch.inf)
+    steps = model.transitions.masked_fill(forbidden[:-1, :-1], -torch.inf)
     for row, real in enumerate(mask):
         first, *others = emissions[row, real]
-        best, pointers = first + model.start.masked_fill(forbidden[-1], -torch.inf), []
+        best, pointers = first + model.start.masked_fill(forbidden[-1, :-1], -torch.inf), []
         for token in others:
             best, pointer = (best[:, None] + steps).max(0)
             best = best + token
@@ -178,7 +178,7 @@ def test_forbidden_tags_never_follow():
     assert scores.isfinite().all()
     assert not forbidden[-1][tags[..., 0]].any() and not forbidden[tags[..., :-1], tags[..., 1:]].any()
     marginals = model.marginals(emissions)
-    assert not marginals[:, 0, forbidden[-1]].any()
+    assert not marginals[:, 0, forbidden[-1, :-1]].any()
 
 
 def test_iob2_forbids_to_continue_an_entity_that_did_not_begin():
@@ -211,7 +211,7 @@ def test_a_constant_added_to_all_scores_of_a_kind_changes_nothing(case, name, by
 @pytest.mark.parametrize("apart", [0.0, 30.0, 75.0])
 def test_long_rows_whose_scores_contradict_each_other(apart):
     """Emissions favour a new tag at every token, transitions the same one: against a loop in log space."""
-    model, tokens = LinearChainCRF(9, [[False] * 9] * 10).double(), 400
+    model, tokens = LinearChainCRF(9, [[False] * 10] * 10).double(), 400
     wanted = torch.arange(tokens) % 9
     emissions = (torch.randn(tokens, 9).double() + apart * torch.eye(9)[wanted]).requires_grad_()
     with torch.no_grad():
@@ -305,7 +305,7 @@ def test_operators_for_export_return_what_they_declare(case, masked):
 
 @pytest.mark.parametrize("tokens", [1, 2, 3, 4])
 def test_equally_good_paths_are_distinct(tokens):
-    model = LinearChainCRF(3, [[False] * 3] * 4)
+    model = LinearChainCRF(3, [[False] * 4] * 4)
     emissions = torch.zeros(2, tokens, 3)
     tags, scores = model.decode(emissions, n=3**tokens)
     assert not scores.any() and all(len(row.unique(dim=0)) == 3**tokens for row in tags)

@@ -110,7 +110,7 @@ SENSIBLE = {
     **dict.fromkeys(("embedding_size", "hidden_size", "window"), SMALL),
     **dict.fromkeys(("character_embedding_size", "character_vocab_size"), SMALL),
     **dict.fromkeys(("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout"), SHARE),
-    **dict.fromkeys(("use_crf", "tie_word_embeddings"), st.booleans()),
+    **dict.fromkeys(("use_crf", "iobes", "tie_word_embeddings"), st.booleans()),
     **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"), st.none() | st.integers(0, 7)),
     "vocab_size": st.integers(8, 20),
     "num_hidden_layers": st.integers(0, 3),

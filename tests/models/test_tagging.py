@@ -37,8 +37,8 @@ def tokenizer():
 
 @pytest.fixture
 def tagger(tokenizer):
-    """A tagger of one family, every weight random: a CRF is the same code for all."""
-    return some_tagger("LSTM", tokenizer)
+    """A tagger of one family, every weight random: a CRF is the same code for all, here with tags of its own."""
+    return some_tagger("LSTM", tokenizer, iobes=True)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -47,11 +47,11 @@ def any_tagger(request, tokenizer):
     return some_tagger(request.param, tokenizer)
 
 
-def some_tagger(name, tokenizer):
+def some_tagger(name, tokenizer, iobes=False):
     family = FAMILIES[name]
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
     sizes = SIZES | {"vocab_size": len(tokenizer), "character_vocab_size": tokenizer.character_vocab_size}
-    config = family.config(**sizes, **labels, num_labels=len(LABELS), use_crf=True)
+    config = family.config(**sizes, **labels, num_labels=len(LABELS), use_crf=True, iobes=iobes)
     model = family.models[AutoModelForTokenClassification](config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
