@@ -28,7 +28,7 @@ class CharacterEncoder(nn.Module):
             self.convolution = nn.Conv1d(E, F, kernel_size=3, padding=1)
         else:
             self.recurrence = RecurrentLayer(LSTM, E, F // 2, bidirectional=True, dropout=0.0)
-        self.ngrams = NGrams(config.character_ngrams, F) if config.character_ngrams else None
+        self.ngrams = NGrams(config.character_ngrams, F, config.ngram_dropout) if config.character_ngrams else None
 
     def forward(self, character_ids: Tensor) -> Tensor:
         """[B, T, K], 0 after a word's last character -> [B, T, F]."""
@@ -60,16 +60,22 @@ class NGrams(nn.Module):
 
     As in fastText (Bojanowski et al. 2017, https://arxiv.org/abs/1607.04606) n is 3 to 5 and a mark stands before the
     first and after the last character. Here the two are one character, the padding.
+
+    The mean tells one word of train from another, as a word vector does. With `dropout` it is in training that of some
+    of the n-grams, drawn anew for each token, so that each n-gram must tell what it can by itself.
     """
 
-    def __init__(self, size: int, features: int):
+    def __init__(self, size: int, features: int, dropout: float):
         super().__init__()
-        self.size = size
+        self.size, self.dropout = size, dropout
         self.embed_ngrams = nn.Embedding(size + 1, features, padding_idx=size)
 
     def forward(self, characters: Tensor) -> Tensor:
-        weight = self.embed_ngrams.weight
-        return nn.functional.embedding_bag(self.buckets(characters), weight, mode="mean", padding_idx=self.size)
+        weight, buckets = self.embed_ngrams.weight, self.buckets(characters)
+        if self.training and self.dropout:
+            left_out = torch.rand(buckets.shape, device=buckets.device) < self.dropout
+            buckets = buckets.masked_fill(left_out, self.size)
+        return nn.functional.embedding_bag(buckets, weight, mode="mean", padding_idx=self.size)
 
     def buckets(self, characters: Tensor) -> Tensor:
         """[N, K] -> the buckets of the n-grams from 0 to `size` - 1, and `size` where there is none: [N, ·]."""

@@ -59,6 +59,7 @@ class RecurrentConfig(PreTrainedConfig):
             characters (Ma & Hovy 2016), or `lstm`, the last states of an LSTM in both directions (Lample et al. 2016).
         character_ngrams: the mean of vectors of the word's n-grams of 3 to 5 characters, hashed into this many
             buckets, is added to these features (Bojanowski et al. 2017); 0: they are not read.
+        ngram_dropout: in training, the share of the n-grams of each word that the mean leaves out.
         character_embedding_size: features of a character's vector.
         character_vocab_size: rows of the character embedding, including padding (0) and unknown characters (1).
         window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
@@ -97,6 +98,7 @@ class RecurrentConfig(PreTrainedConfig):
     character_size: int = 0
     character_encoder: Literal["cnn", "lstm"] = "cnn"
     character_ngrams: int = 0
+    ngram_dropout: float | int = 0.0
     character_embedding_size: int = 30
     character_vocab_size: int = 100
     pad_token_id: int | None = 0
@@ -195,8 +197,8 @@ class RecurrentConfig(PreTrainedConfig):
 
     def validate_dropouts(self):
         """A dropout is a probability, 0 <= p < 1 (at 1 nothing would be left to learn from)."""
-        names = ("embedding_dropout", "hidden_dropout", "recurrent_dropout", "classifier_dropout", "wide_dropout")
-        for name in names:
+        kinds = ("embedding", "hidden", "recurrent", "classifier", "ngram", "wide")
+        for name in (f"{kind}_dropout" for kind in kinds):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 0 and below 1.")

@@ -6,7 +6,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 import rnnzoo
-from rnnzoo.characters_rnnzoo import FACTOR, PRIME, CharacterEncoder
+from rnnzoo.characters_rnnzoo import FACTOR, PRIME, CharacterEncoder, NGrams
 
 
 WORDS = [[5, 3, 9], [7], [], [2, 2, 2, 2, 2, 2], [1, 8, 8, 4, 3, 5, 6, 7]]
@@ -84,6 +84,22 @@ def test_words_of_one_beginning_have_n_grams_in_common():
     first, second, reversed_ = ({bucket for bucket in row if bucket < 100_000} for row in buckets.tolist())
     # Of 5 + 4 + 3 n-grams between two marks those without the last character and what follows it: 3 + 2 + 1.
     assert len(first) == 12 and len(first & second) == 6 and not first & reversed_
+
+
+@torch.no_grad()
+def test_dropout_leaves_out_the_same_share_of_n_grams_of_every_token_anew():
+    size, tokens = 10_000, 500
+    ngrams = NGrams(size, 12, dropout=0.75)
+    word = batch([[5, 6, 7, 8, 9]], 5)[0]
+    buckets = ngrams.buckets(word).unique()
+    buckets = buckets[buckets < size]
+    ngrams.embed_ngrams.weight[buckets] = torch.eye(12)  # the mean then tells which n-grams it is of
+    assert torch.equal(ngrams.eval()(word), torch.full((1, 12), 1 / 12))
+    found = ngrams.train()(word.repeat(tokens, 1))
+    kept = (found > 0).sum(1)
+    assert kept.float().mean().item() == pytest.approx(12 * 0.25, abs=0.3)
+    assert len(found.unique(dim=0)) > tokens / 2
+    torch.testing.assert_close(found.sum(1), (kept > 0).float())  # of those that are kept it is the mean
 
 
 @pytest.mark.parametrize(
