@@ -60,6 +60,12 @@ def has(field: str) -> Callable[[Model], str]:
     return lambda model: "–" if model.kind == TRANSFORMERS else "yes" if model.fields.get(field) else "no"
 
 
+def crf(model: Model) -> str:
+    """Whether it has a CRF, and the scheme of its tags where that is not the labels'."""
+    found = has("use_crf")(model)
+    return "IOBES" if found == "yes" and model.fields.get("iobes") else found
+
+
 def vectors(model: Model) -> str:
     """What its word embeddings were initialised with."""
     given = model.runs[0]["config"].get("word_vectors")
@@ -81,7 +87,9 @@ TRAITS = {
         "how many consecutive sentences it is given at a time",
     ),
     "characters": Column("characters", has("character_size"), "whether the characters of a word are read too"),
-    "CRF": Column("CRF", has("use_crf"), "whether the best path is decoded"),
+    "CRF": Column(
+        "CRF", crf, "whether the best path is decoded, and IOBES where its tags also tell where an entity ends"
+    ),
     "word vectors": Column("word vectors", vectors, "their initial values"),
 }
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from rnnzoo.data import sentences
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
+from rnnzoo.tasks import outside_score
 from rnnzoo.tokenization_rnnzoo import CHARACTER_PAD, LINE_BREAK
 from rnnzoo.training import probes
 from rnnzoo.training.options import WORD2VEC, Options, option
@@ -51,6 +52,11 @@ class TagOptions(Options):
         0.0,
         "adversarial perturbation of the features that characters add to the word vectors, relative to their norm "
         "(0: off)",
+    )
+    tune_outside_score: bool = option(
+        False,
+        "after training, add to the score of O what gives the best F1 on validation: usually more entities are then "
+        "found, at less precision",
     )
     sentences_per_text: int = option(
         1,
@@ -181,12 +187,17 @@ class Tag(Task):
 
         Raises:
             RecipeError: the model has sub-words, so that it knows all words; or it cannot tell the sentences of a text
-                apart.
+                apart; or there is no O whose score could be tuned.
         """
         if options.sentences_per_text > 1 and getattr(self.config, "sentence_token_id", None) is None:
             raise RecipeError(
                 f"sentences_per_text is {options.sentences_per_text}, but the tokenizer of "
                 f"{options.model_name_or_path} has no token for the end of a sentence: leave it out."
+            )
+        if options.tune_outside_score and self.corpus.scheme is None:
+            raise RecipeError(
+                "tune_outside_score is true, but every word of the data has a class and none is outside (O): leave it "
+                "out."
             )
         p, a = options.word_dropout, options.rare_word_dropout
         if not p and not a:
@@ -204,6 +215,30 @@ class Tag(Task):
         self._dropped[self.tokenizer.all_special_ids] = 0
         if (mark := getattr(self.config, "sentence_token_id", None)) is not None:
             self._dropped[mark] = 0
+
+    def fit(self, model: PreTrainedModel, options: TagOptions) -> None:
+        """Refuses to tune a score that it does not find.
+
+        Raises:
+            RecipeError: the model's head is not a dense layer of the usual name.
+        """
+        super().fit(model, options)
+        head = getattr(model, "classifier", None)
+        if options.tune_outside_score and (not isinstance(head, nn.Linear) or head.bias is None):
+            raise RecipeError(
+                f"tune_outside_score is true, but {options.model_name_or_path} has no dense layer with biases called "
+                "classifier: leave it out."
+            )
+
+    def finish(
+        self, model: PreTrainedModel, options: TagOptions, validate: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Tunes the score of O, and says by how much."""
+        found = super().finish(model, options, validate)
+        if not options.tune_outside_score:
+            return found
+        moved = outside_score.tune(model.classifier, self._numbers[OUTSIDE], lambda: validate()["f1"])
+        return {**found, "outside_score": moved}
 
     def attacked(self, model: PreTrainedModel, options: TagOptions) -> list[tuple[nn.Module, float]]:
         """The features of characters too.

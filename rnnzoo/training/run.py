@@ -212,10 +212,16 @@ def fit(
     # In fp32 whatever the training was in: that is how pipeline() will load it.
     model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     validation = progress.best["validation"]
+
+    def validate() -> dict[str, Any]:
+        return evaluate(accelerator, model, task, "validation", options)[0]
+
+    finished = task.finish(model, options, validate)
     if options.half_precision:
         # What is measured from here on is what is stored.
         model.load_state_dict(in_fp16(model))
-        validation, _ = evaluate(accelerator, model, task, "validation", options)
+    if finished or options.half_precision:
+        validation = validate()
     metrics, baselines, predictions, correct = {"validation": validation}, {}, [], None
     if not options.validation_only:
         metrics["test"], predictions = evaluate(accelerator, model, task, "test", options)
@@ -224,6 +230,7 @@ def fit(
     results = {
         **trained(accelerator, model, task, options, progress),
         **known,
+        **finished,
         "metrics": metrics,
         "test_correct": None if correct is None else packed(correct),
         "baselines": baselines,

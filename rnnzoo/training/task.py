@@ -195,6 +195,17 @@ class Task:
         A resumed run does so again: the same on every process, and every time.
         """
 
+    def finish(
+        self, model: PreTrainedModel, options: Options, validate: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Changes the trained model, before it is stored, and returns what results.json says of that.
+
+        Args:
+            model: with the best weights, on every process.
+            validate: its metrics on validation, as it is then.
+        """
+        return {}
+
     def attacked(self, model: PreTrainedModel, options: Options) -> list[tuple[nn.Module, float]]:
         """The modules whose vectors an adversary perturbs in training, each with its epsilon: the word embeddings."""
         epsilon = options.adversarial_epsilon
