@@ -40,11 +40,20 @@ class CharacterEncoder(nn.Module):
         return y.view(B, T, y.shape[1])
 
     def cnn(self, characters: Tensor) -> Tensor:
-        """A convolution of width 3, then the largest value over the characters (Ma & Hovy 2016): [N, K] -> [N, F]."""
-        y = self.convolution(self.embed_characters(characters).transpose(1, 2))  # [N, F, K]
-        padding = characters == 0
-        y = y.masked_fill(padding[:, None], torch.finfo(y.dtype).min).amax(2)
-        return y.masked_fill(padding.all(1, keepdim=True), 0)
+        """A convolution of width 3, then the largest value over the characters (Ma & Hovy 2016): [N, K] -> [N, F].
+
+        At a character it is the sum of a row for the character before, one for itself and one for the next, from
+        tables that hold the convolution of every character: a lookup, several times as fast as the convolution.
+        """
+        weight = self.embed_characters.weight
+        tables = torch.einsum("ve,fej->jvf", weight, self.convolution.weight)  # [3, V, F]
+        V, F = tables.shape[1:]
+        # No value is as small as those of padding, which has the number 0.
+        low = torch.full((1, F), torch.finfo(tables.dtype).min, device=tables.device, dtype=tables.dtype)
+        tables = torch.cat([tables[0], low, tables[1, 1:], tables[2]])
+        triples = nn.functional.pad(characters, (1, 1)).unfold(1, 3, 1) + V * torch.arange(3, device=characters.device)
+        y = nn.functional.embedding_bag(triples.reshape(-1, 3), tables, mode="sum").view(*characters.shape, F).amax(1)
+        return (y + self.convolution.bias).masked_fill((characters == 0).all(1, keepdim=True), 0)
 
     def lstm(self, characters: Tensor) -> Tensor:
         """The last state of each direction of an LSTM (Lample et al. 2016): [N, K] -> [N, F]."""

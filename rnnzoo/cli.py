@@ -52,7 +52,7 @@ def train(argv: list[str]) -> None:
 
     def program() -> None:
         task, rest = choose(argv)
-        run(task, rest, defaults=task.defaults)
+        run(task, rest, usual=True)
 
     command_line.main(program)
 

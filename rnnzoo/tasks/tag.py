@@ -56,7 +56,7 @@ class TagOptions(Options):
     tune_outside_score: bool = option(
         False,
         "after training, add to the score of O what gives the best F1 on validation: usually more entities are then "
-        "found, at less precision",
+        "found, at less precision; without effect where every word has a class and none is outside",
     )
     sentences_per_text: int = option(
         1,
@@ -120,12 +120,15 @@ class Tag(Task):
         "model": {
             "model_type": "rnnzoo-lstm",
             "embedding_size": 100,
-            "hidden_size": 100,
+            "hidden_size": 200,
             "bidirectional": True,
             "embedding_dropout": 0.5,
             "classifier_dropout": 0.5,
-            "character_size": 50,
+            "character_size": 100,
+            "character_ngrams": 16_384,
+            "ngram_dropout": 0.5,
             "use_crf": True,
+            "iobes": True,
         },
         "tokenizer": {"vocab_size": 30_000},
         "batch_size": 16,
@@ -133,9 +136,24 @@ class Tag(Task):
         "num_train_epochs": 20,
         "patience": 3,
         "adversarial_epsilon": 0.1,
+        "rare_word_dropout": 0.5,
+        "tune_outside_score": True,
     }
     smallest_input: ClassVar = ["word"]
     parity_options: ClassVar = {"ignore_labels": []}
+
+    @classmethod
+    def usual(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Without the n-grams of a model that reads no characters, and the counts of words that are not counted.
+
+        These are the words of a stream, and the sub-words of a checkpoint that is not the zoo's.
+        """
+        model, others = dict(cls.defaults["model"]), {k: v for k, v in cls.defaults.items() if k != "model"}
+        if given.get("model", {}).get("character_size") == 0:
+            del model["character_ngrams"]
+        if given.get("streaming") or given.get("model_name_or_path"):
+            del others["rare_word_dropout"]
+        return {"model": model, **others}
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -187,17 +205,12 @@ class Tag(Task):
 
         Raises:
             RecipeError: the model has sub-words, so that it knows all words; or it cannot tell the sentences of a text
-                apart; or there is no O whose score could be tuned.
+                apart.
         """
         if options.sentences_per_text > 1 and getattr(self.config, "sentence_token_id", None) is None:
             raise RecipeError(
                 f"sentences_per_text is {options.sentences_per_text}, but the tokenizer of "
                 f"{options.model_name_or_path} has no token for the end of a sentence: leave it out."
-            )
-        if options.tune_outside_score and self.corpus.scheme is None:
-            raise RecipeError(
-                "tune_outside_score is true, but every word of the data has a class and none is outside (O): leave it "
-                "out."
             )
         p, a = options.word_dropout, options.rare_word_dropout
         if not p and not a:
@@ -227,15 +240,15 @@ class Tag(Task):
         if options.tune_outside_score and (not isinstance(head, nn.Linear) or head.bias is None):
             raise RecipeError(
                 f"tune_outside_score is true, but {options.model_name_or_path} has no dense layer with biases called "
-                "classifier: leave it out."
+                "classifier: set tune_outside_score to false."
             )
 
     def finish(
         self, model: PreTrainedModel, options: TagOptions, validate: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Tunes the score of O, and says by how much."""
+        """Tunes the score of O, if data have it, and says by how much."""
         found = super().finish(model, options, validate)
-        if not options.tune_outside_score:
+        if not options.tune_outside_score or self.corpus.scheme is None:
             return found
         moved = outside_score.tune(model.classifier, self._numbers[OUTSIDE], lambda: validate()["f1"])
         return {**found, "outside_score": moved}

@@ -32,7 +32,7 @@ def parse(
     *,
     about: str = "",
     more: Iterable[Flag] = (),
-    defaults: dict[str, Any] | None = None,
+    defaults: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> T:
     """Fill `options` from `--config FILE` and flags: `--seed 1`, for a mapping `--model.hidden_size 128`,
     for a list `--teachers runs/a runs/b`.
@@ -42,8 +42,8 @@ def parse(
     Args:
         about: what `--help` begins with.
         more: flags that `--help` lists besides the fields of `options`, such as those of a mapping.
-        defaults: values that take the place of the fields' own; fields of a mapping are merged, unless the
-            user names another model_type or a checkpoint.
+        defaults: from what the user gave, values that take the place of the fields' own; fields of a mapping are
+            merged, unless the user names another model_type or a checkpoint.
 
     Raises:
         RecipeError: for a name that is no field (it names the nearest one), a value of the wrong type, a file that
@@ -64,7 +64,7 @@ def parse(
     for source, given in ((config, _read(config) if config else {}), ("the command line", flags)):
         for key, value in given.items():
             _put(options, values, key, value, source, nested)
-    return options(**_with_defaults(values, defaults or {}))
+    return options(**_with_defaults(values, defaults(values) if defaults else {}))
 
 
 def _with_defaults(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

@@ -41,16 +41,16 @@ def main(task: type[Task]) -> None:
     command_line.main(lambda: run(task))
 
 
-def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+def run(task: type[Task], argv: list[str] | None = None, *, usual: bool = False) -> dict[str, Any]:
     """Runs a recipe with flags as on the command line, and returns what is in its results.json.
 
     Args:
-        defaults: options that take the place of the usual defaults.
+        usual: the task's usual options, `Task.usual`, take the place of the recipes' defaults.
 
     Raises:
         RecipeError: an option, the data, a checkpoint or the machine does not allow the run.
     """
-    options = parse(task, argv, defaults)
+    options = parse(task, argv, usual=usual)
     if options.validation_only:
         check_free(Path(options.output_dir))
     accelerator = start(options)
@@ -86,10 +86,12 @@ def run(task: type[Task], argv: list[str] | None = None, *, defaults: dict[str, 
     return fit(accelerator, model, tokenizer, job, options, known)
 
 
-def parse(task: type[Task], argv: list[str] | None = None, defaults: dict[str, Any] | None = None) -> Options:
+def parse(task: type[Task], argv: list[str] | None = None, *, usual: bool = False) -> Options:
     """The options of a recipe, all of them checked that can be before any data is read."""
     about = inspect.getdoc(sys.modules[task.__module__]) or ""
-    options = command_line.parse(task.Options, argv, about=about, more=build.flags(task), defaults=defaults)
+    options = command_line.parse(
+        task.Options, argv, about=about, more=build.flags(task), defaults=task.usual if usual else None
+    )
     if options.output_dir is None:
         options.output_dir = f"runs/{task.name}"
     if options.push_to_hub or options.hub_model_id:

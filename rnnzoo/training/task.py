@@ -126,6 +126,11 @@ class Task:
     # ---- where examples come from, and what a new model is made of ----
 
     @classmethod
+    def usual(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """The `defaults` that go with the options that the user gave."""
+        return cls.defaults
+
+    @classmethod
     def load(cls, dataset: str, *, seed: int, **chosen: Any) -> Corpus:
         """The corpus that `dataset` names, in memory; `chosen` is what else `corpora.load` takes."""
         return cls.corpora.load(cls.default_dataset, dataset, seed=seed, **chosen)

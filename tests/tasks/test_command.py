@@ -159,15 +159,32 @@ def test_a_default_field_is_changed_alone_and_another_family_is_another_model(tm
     from rnnzoo.training.run import parse
 
     flags = ["--dataset", "x", "--model.hidden_size", "8"]
-    options = parse(Classify, flags, Classify.defaults)
+    options = parse(Classify, flags, usual=True)
     assert options.model == Classify.defaults["model"] | {"hidden_size": 8}
     assert (options.patience, options.tokenizer) == (3, Classify.defaults["tokenizer"])
-    options = parse(
-        Classify, [*flags, "--model.model_type", "rnnzoo-rnn", "--tokenizer.vocab_size", "99"], Classify.defaults
-    )
+    options = parse(Classify, [*flags, "--model.model_type", "rnnzoo-rnn", "--tokenizer.vocab_size", "99"], usual=True)
     assert options.model == {"model_type": "rnnzoo-rnn", "hidden_size": 8}
-    options = parse(Classify, ["--model_name_or_path", "runs/x"], Classify.defaults)
+    options = parse(Classify, ["--model_name_or_path", "runs/x"], usual=True)
     assert options.model == {} and options.patience == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "without"),
+    [
+        ([], []),
+        (["--streaming", "true"], ["rare_word_dropout"]),
+        (["--model_name_or_path", "runs/x"], ["character_ngrams", "character_size", "rare_word_dropout"]),
+        (["--model.character_size", "0"], ["character_ngrams", "character_size"]),
+    ],
+    ids=str,
+)
+def test_the_usual_options_of_a_tagger_are_those_that_go_with_what_is_given(flags, without):
+    from rnnzoo.training.run import parse
+
+    options = parse(Tag, ["--dataset", "x", *flags], usual=True)
+    found = {name: options.model.get(name) for name in ("character_ngrams", "character_size")}
+    found["rare_word_dropout"] = options.rare_word_dropout
+    assert [name for name, value in found.items() if not value] == without and options.tune_outside_score
 
 
 # ---- tags that are no entities ----

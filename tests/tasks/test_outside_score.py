@@ -8,8 +8,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from recipes.ner import TASK
+from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks import outside_score
+from rnnzoo.training.run import parse
 from tests.support import recipes
 
 
@@ -46,8 +48,15 @@ def test_a_run_stores_the_model_with_the_score_that_it_measured(tmp_path):
     assert "was added to the score of O" in (tmp_path / "tuned" / "README.md").read_text()
 
 
-def test_data_in_which_every_word_has_a_class_have_no_such_score(tmp_path):
+def test_where_every_word_has_a_class_there_is_no_such_score(tmp_path):
     for split in ("train", "test"):
         (tmp_path / f"{split}.conll").write_text("she PRON\nruns VERB\n\n" * 20)
-    with pytest.raises(RecipeError, match="tune_outside_score is true, but every word"):
-        run(tmp_path / "out", tmp_path, model=MODEL, tokenizer={"vocab_size": 9}, **BRIEF, tune_outside_score=True)
+    given = {"model": MODEL, "tokenizer": {"vocab_size": 9}, **BRIEF, "validation_only": True}
+    assert "outside_score" not in run(tmp_path / "out", tmp_path, **given, tune_outside_score=True)
+
+
+def test_a_model_whose_head_is_not_known_is_refused():
+    task = TASK(Corpus("small", "here", ["O", "B-X"], {}, scheme="IOB2"))
+    options = parse(TASK, ["--model_name_or_path", "some/model", "--tune_outside_score", "true"])
+    with pytest.raises(RecipeError, match="some/model has no dense layer .* set tune_outside_score to false"):
+        task.fit(nn.Module(), options)
