@@ -89,9 +89,9 @@ class RecurrentTokenClassifierOutput(ModelOutput):
     Args:
         loss: mean over all labels but -100.
         logits: [B, T, C]. With a CRF, in evaluation: log-probabilities whose argmax is the tag of the best path, see
-            `logits_of_path`.
+            `logits_of_path`; in training: the scores that it gets, as `emissions`.
         final_state: the backbone's; None for a model with `sentence_token_id`, which has one for each sentence.
-        emissions: [B, T, C], the scores of tags that the CRF gets: of labels, or of its own tags with `iobes`.
+        emissions: [B, T, C], the scores that the CRF gets; with `iobes` [B, T, S], of its own tags.
         tags: [B, T], the best path, 0 in the padding.
         marginals: [B, T, C], the probability of each tag given the complete text, zero in the padding.
     """
