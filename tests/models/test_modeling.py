@@ -260,11 +260,14 @@ def test_a_hook_on_the_backbone_sees_each_call_of_a_head(head, ids, mask, monkey
 # Of each field that only some heads read, a value that is not the default.
 READ_BY_SOME = {
     **{"classifier_dropout": 0.9, "pooling": "mean", "window": 2, "use_crf": True},
-    **{"pool_repeated_words": True, "sentence_token_id": 5},
+    **{"iobes": True, "pool_repeated_words": True, "sentence_token_id": 5},
     **{"wide_size": 8, "wide_dropout": 0.9},
 }
 # Fields without which another one changes nothing.
-BESIDE = {"wide_dropout": {"wide_size": 8}}
+BESIDE = {
+    "wide_dropout": {"wide_size": 8},
+    "iobes": {"use_crf": True, "id2label": {0: "O", 1: "B-X", 2: "I-X"}},
+}
 
 
 def test_what_heads_read_are_fields_of_the_configuration():
