@@ -34,10 +34,17 @@ class CharacterEncoder(nn.Module):
         """[B, T, K], 0 after a word's last character -> [B, T, F]."""
         B, T, K = character_ids.shape
         characters = character_ids.reshape(B * T, K)
+        if characters.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.read(characters).view(B, T, -1)
+        # What has no characters, padding above all, is left out where that takes no synchronisation with a device.
+        present = characters.any(1)
+        y = self.read(characters[present])
+        return y.new_zeros(B * T, y.shape[1]).index_put((present,), y).view(B, T, y.shape[1])
+
+    def read(self, characters: Tensor) -> Tensor:
+        """[N, K] -> [N, F]."""
         y = getattr(self, self.encoder)(characters)
-        if self.ngrams is not None:
-            y = y + self.ngrams(characters)
-        return y.view(B, T, y.shape[1])
+        return y if self.ngrams is None else y + self.ngrams(characters)
 
     def cnn(self, characters: Tensor) -> Tensor:
         """A convolution of width 3, then the largest value over the characters (Ma & Hovy 2016): [N, K] -> [N, F].
