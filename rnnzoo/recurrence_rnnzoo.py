@@ -212,7 +212,12 @@ class FusedDirection(RecurrentDirection):
             carry = torch.cat([weight_ih.new_full((H, 1), value) for value in self.cell.carry])
             weight_ih = torch.cat([weight_ih, nn.functional.pad(carry, unused)], dim=1)
             x = torch.cat([x, nn.functional.pad(rows.padding.to(x.dtype), unused)], dim=2)
-        y, *final = run_fused(self.cell.fused, x, state, (weight_ih, weight_hh, self.bias_ih, self.bias_hh))
+        parameters = (weight_ih, weight_hh, self.bias_ih, self.bias_hh)
+        inference = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if inference and x.device.type == "cpu" and rows.padding is not None and len(x) >= WORTH_HALVING:
+            y, *final = run_halves(self.cell.fused, x, state, parameters, rows.lengths[:, 0])
+        else:
+            y, *final = run_fused(self.cell.fused, x, state, parameters)
         return y, (rows.last(y, otherwise=state[0]), *final[1:])
 
 
@@ -222,6 +227,9 @@ def _alignment(x: Tensor) -> int:
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     return 16 if device == "cpu" and dtype == torch.bfloat16 else 1
 
+
+# On a CPU, batches of as many rows are read in two halves, by length.
+WORTH_HALVING = 16
 
 # Large enough to decide a gate whatever else enters it; sigmoid(±1e4) is exactly 0 or 1 in fp32, bf16 and fp16.
 SHUT, OPEN, FREE = -1e4, 1e4, 0.0
@@ -276,6 +284,23 @@ def run_fused(
     if is_exporting():
         return tuple(torch.ops.rnnzoo.recurrence(x, list(state), list(parameters), fused.__name__))
     return _run_fused(fused, x, state, parameters)
+
+
+def run_halves(
+    fused: Callable, x: Tensor, state: tuple[Tensor, ...], parameters: tuple[Tensor, ...], lengths: Tensor
+) -> tuple[Tensor, ...]:
+    """The same as `run_fused`, for the shorter half of the rows and the longer one; outputs in the padding are zero.
+
+    A batch of sentences as they come is mostly padding. No step is computed after the last token of a half.
+    """
+    order = lengths.argsort()
+    found = []
+    for half in order.chunk(2):
+        width = int(lengths[half].max().clamp(min=1))
+        y, *final = run_fused(fused, x[half, :width], tuple(part[half] for part in state), parameters)
+        found.append((nn.functional.pad(y, (0, 0, 0, x.shape[1] - width)), *final))
+    back = order.argsort()
+    return tuple(torch.cat(parts)[back] for parts in zip(*found, strict=True))
 
 
 # torch.compile would unroll the kernel into T steps; disabled here, it compiles what is around the kernel.

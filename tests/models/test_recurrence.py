@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnzoo import RecurrentState
-from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, FusedDirection, _contiguous
+from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, WORTH_HALVING, FusedDirection, _contiguous
 from tests.conftest import SMALL, VARIANTS
 from tests.support.equations import (
     answers,
@@ -115,6 +115,18 @@ def test_agrees_with_torch(variant, mask):
 
     ours, others = zip(*pairs, strict=True)
     torch.testing.assert_close(gradients(found, [*ours, x, *state]), gradients(expected, [*others, x, *state]))
+
+
+@pytest.mark.parametrize("empty", [0, 3, WORTH_HALVING + 1])
+def test_a_large_batch_is_read_in_halves_as_at_once(variant, empty):
+    """In inference; with gradients, rows are read at once. Some rows, the shorter half or all of them are empty."""
+    model = variant.model(num_hidden_layers=2).double()
+    lengths = torch.randint(1, 9, (WORTH_HALVING + 1, 1)).index_fill(0, torch.randperm(WORTH_HALVING + 1)[:empty], 0)
+    mask = (torch.arange(12) >= 2) & (torch.arange(12) < 2 + lengths)  # padding on both sides
+    x, state = words_and_state(model, mask)
+    expected = answers(model, x, mask, state)
+    with torch.no_grad():
+        torch.testing.assert_close(answers(model, x, mask, state), expected)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
