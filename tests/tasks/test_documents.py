@@ -109,9 +109,10 @@ def test_but_for_other_occurrences_a_line_is_answered_as_a_text_of_its_own(train
     with torch.no_grad():
         model.classifier.weight[:, 2 * MODEL["hidden_size"] :] = 0  # of the mean over other occurrences
     tag = pipeline("token-classification", model=model.eval(), tokenizer=tokenizer, aggregation_strategy="simple")
-    lines = ["Ada Lovelace lived in London .", "She met Charles Babbage .", "He did not leave London ."]
+    # The line break is the last word of its sentence.
+    lines = ["Ada Lovelace lived in London .\n", "She met Charles Babbage .\n", "He did not leave London ."]
     alone = [[(found["word"], found["entity_group"]) for found in answer] for answer in tag(lines)]
-    together = [(found["word"], found["entity_group"]) for found in tag("\n".join(lines))]
+    together = [(found["word"], found["entity_group"]) for found in tag("".join(lines))]
     assert together == [found for answer in alone for found in answer] != []
 
 
