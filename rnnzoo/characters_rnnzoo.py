@@ -34,7 +34,7 @@ class CharacterEncoder(nn.Module):
         """[B, T, K], 0 after a word's last character -> [B, T, F]."""
         B, T, K = character_ids.shape
         characters = character_ids.reshape(B * T, K)
-        if characters.device.type != "cpu" or torch.compiler.is_compiling():
+        if characters.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return self.read(characters).view(B, T, -1)
         # What has no characters, padding above all, is left out where that takes no synchronisation with a device.
         present = characters.any(1)
@@ -52,13 +52,17 @@ class CharacterEncoder(nn.Module):
         At a character it is the sum of a row for the character before, one for itself and one for the next, from
         tables that hold the convolution of every character: a lookup, several times as fast as the convolution.
         """
-        weight = self.embed_characters.weight
-        tables = torch.einsum("ve,fej->jvf", weight, self.convolution.weight)  # [3, V, F]
-        V, F = tables.shape[1:]
-        # No value is as small as those of padding, which has the number 0.
-        low = torch.full((1, F), torch.finfo(tables.dtype).min, device=tables.device, dtype=tables.dtype)
-        tables = torch.cat([tables[0], low, tables[1, 1:], tables[2]])
-        triples = nn.functional.pad(characters, (1, 1)).unfold(1, 3, 1) + V * torch.arange(3, device=characters.device)
+        V, F = len(self.embed_characters.weight), len(self.convolution.bias)
+        before, here, after = torch.einsum("ve,fej->jvf", self.embed_characters.weight[1:], self.convolution.weight)
+        # Sums are taken in fp32 at least: of a character's gradients there are thousands.
+        none = here.new_zeros(1, F, dtype=torch.promote_types(here.dtype, torch.float32))
+        # Padding, of which the id is 0, gets the lowest value, so that it never is the maximum.
+        low = none + torch.finfo(none.dtype).min
+        tables = torch.cat(
+            [none, before.to(none), none, after.to(none), low, here.to(none)]
+        )  # an id too large is none
+        offsets = torch.tensor([0, 2 * V, V], device=characters.device)
+        triples = nn.functional.pad(characters, (1, 1)).unfold(1, 3, 1) + offsets
         y = nn.functional.embedding_bag(triples.reshape(-1, 3), tables, mode="sum").view(*characters.shape, F).amax(1)
         return (y + self.convolution.bias).masked_fill((characters == 0).all(1, keepdim=True), 0)
 

@@ -48,8 +48,7 @@ class RecurrentConfig(PreTrainedConfig):
         pooling: how a row becomes one vector. `last`: the forward state at the last word and the backward state at
             the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
         use_crf: a token classifier scores sequences of tags, with a conditional random field.
-        iobes: with `use_crf`, the tags that the field scores are IOBES, which also tell where an entity ends. Labels
-            stay IOB2.
+        iobes: with `use_crf`, the CRF's own tags are IOBES, which also tell where an entity ends; labels stay IOB2.
         sentence_token_id: the id of the token that ends a sentence: a token classifier then runs over each sentence of
             a row separately. None: a row is one sentence.
         pool_repeated_words: a token classifier classifies each word by the output there and the mean of the outputs at

@@ -104,9 +104,10 @@ class LinearChainCRF(nn.Module):
 class EntityCRF(LinearChainCRF):
     """A CRF whose own tags, S of them, are IOBES: they also tell where an entity ends (Ratinov & Roth 2009).
 
-    It takes and returns labels in IOB2. B-X and I-X there mean that the entity goes on; S-X is the B-X of an entity of
-    one token, and E-X the I-X of the last one. Where types lack a B-X or an I-X, their labels are its own tags. Labels
-    and allowed paths are one to one, so that best paths and marginals are those of the labels.
+    It takes and returns labels in IOB2. Among its own tags, B-X and I-X mean that the entity goes on; S-X is the B-X
+    of an entity of one token, and E-X the I-X of the last one. Where a type lacks a B-X or an I-X, its labels are its own
+    tags. Valid sequences of labels and allowed paths are one to one, so that best paths and marginals are those of the
+    labels.
 
     Args:
         labels: the C labels.
@@ -114,6 +115,7 @@ class EntityCRF(LinearChainCRF):
 
     def __init__(self, labels: list[str]):
         types = [label[2:] for label in labels if label.startswith("B-") and f"I-{label[2:]}" in labels]
+        types = [kind for kind in types if not {f"S-{kind}", f"E-{kind}"} & set(labels)]
         own = [*labels, *(f"{prefix}-{kind}" for kind in types for prefix in "SE")]
         numbers = {tag: i for i, tag in enumerate(own)}
 
@@ -127,8 +129,11 @@ class EntityCRF(LinearChainCRF):
         # Of each own tag the label, of each label the own tag of an entity's last token, and the label that continues
         # it; not buffers, as above.
         of = [*range(len(labels)), *(numbers[f"{prefix}-{kind}"] for kind in types for prefix in "BI")]
-        ends = [numbers.get({"B": "S", "I": "E"}.get(label[:1], "") + label[1:], i) for i, label in enumerate(labels)]
-        next_ = [numbers[f"I-{label[2:]}"] if i != ends[i] else -1 for i, label in enumerate(labels)]
+        ends, next_ = list(range(len(labels))), [-1] * len(labels)
+        for kind in types:
+            for label, end in (("B", "S"), ("I", "E")):
+                i = numbers[f"{label}-{kind}"]
+                ends[i], next_[i] = numbers[f"{end}-{kind}"], numbers[f"I-{kind}"]
         self.labels, self.ends, self.next = (torch.tensor(x, device="cpu") for x in (of, ends, next_))
         self.num_labels = len(labels)
 
@@ -139,7 +144,7 @@ class EntityCRF(LinearChainCRF):
 
     def own_tags(self, labels: Tensor, mask: Tensor) -> Tensor:
         """The IOBES tag of each token: [B, T] -> [B, T]; a token's neighbours are the next ones that count."""
-        B, T = labels.shape
+        T, labels = labels.shape[1], labels.masked_fill(~mask, 0)
         places = torch.arange(T, device=labels.device).where(mask, T).flip(1)
         after = nn.functional.pad(places.cummin(1).values.flip(1)[:, 1:], (0, min(1, T)), value=T)
         following = nn.functional.pad(labels, (0, 1), value=-2).gather(1, after)
@@ -156,7 +161,9 @@ class EntityCRF(LinearChainCRF):
     def marginals(self, emissions: Tensor, mask: Tensor | None = None) -> Tensor:
         """The probability of each label of each token, over all allowed paths: [B, T, C], zero in the padding."""
         of_tags = super().marginals(emissions, mask)
-        return of_tags @ nn.functional.one_hot(self.labels, self.num_labels).to(of_tags)
+        # A matrix product would be rounded under autocast, and logits that are nearly equal then be equal.
+        found = of_tags.new_zeros(*of_tags.shape[:2], self.num_labels)
+        return found.index_add(2, self.labels.to(of_tags.device), of_tags)
 
 
 def _steps(transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:

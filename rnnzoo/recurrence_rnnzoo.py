@@ -213,8 +213,14 @@ class FusedDirection(RecurrentDirection):
             weight_ih = torch.cat([weight_ih, nn.functional.pad(carry, unused)], dim=1)
             x = torch.cat([x, nn.functional.pad(rows.padding.to(x.dtype), unused)], dim=2)
         parameters = (weight_ih, weight_hh, self.bias_ih, self.bias_hh)
-        inference = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if inference and x.device.type == "cpu" and rows.padding is not None and len(x) >= WORTH_HALVING:
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if (
+            not torch.is_grad_enabled()
+            and not traced
+            and x.device.type == "cpu"
+            and rows.padding is not None
+            and len(x) >= WORTH_HALVING
+        ):
             y, *final = run_halves(self.cell.fused, x, state, parameters, rows.lengths[:, 0])
         else:
             y, *final = run_fused(self.cell.fused, x, state, parameters)
@@ -228,7 +234,7 @@ def _alignment(x: Tensor) -> int:
     return 16 if device == "cpu" and dtype == torch.bfloat16 else 1
 
 
-# On a CPU, batches of as many rows are read in two halves, by length.
+# On a CPU, batches of at least this many rows are read in two halves, by length.
 WORTH_HALVING = 16
 
 # Large enough to decide a gate whatever else enters it; sigmoid(±1e4) is exactly 0 or 1 in fp32, bf16 and fp16.

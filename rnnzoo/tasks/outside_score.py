@@ -1,4 +1,4 @@
-"""What to add to the score of O of a trained tagger, which finds too few entities, by F1 on validation."""
+"""Tunes the bias of O on validation F1: a tagger trained by likelihood finds too few entities."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from torch import nn
 
 
 STEP = 0.5  # nats
+MOST_STEPS = 8
 
 
 def tune(head: nn.Linear, outside: int, f1: Callable[[], float]) -> float:
@@ -13,7 +14,7 @@ def tune(head: nn.Linear, outside: int, f1: Callable[[], float]) -> float:
 
     Likelihood is highest when probabilities are right, F1 when about as many entities are found as there are: the
     score of O trades recall for precision (Minkov et al. 2006, HLT-NAACL, on CRFs). It is lowered in steps of 0.5
-    while that helps; if the first step does not, it is raised.
+    until F1 falls, by 4 at most; if that does not help, it is raised in the same way.
 
     Args:
         head: gives the scores, one of its rows each.
@@ -30,7 +31,11 @@ def tune(head: nn.Linear, outside: int, f1: Callable[[], float]) -> float:
     for direction in (-1, 1):
         if chosen:
             break
-        while (found := at(chosen + direction)) > best:
-            best, chosen = found, chosen + direction
+        for steps in range(direction, direction * (MOST_STEPS + 1), direction):
+            found = at(steps)
+            if found < best:
+                break
+            if found > best:
+                best, chosen = found, steps
     head.bias.data[outside] = before[outside] + STEP * chosen
     return STEP * chosen

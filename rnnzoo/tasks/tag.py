@@ -55,8 +55,8 @@ class TagOptions(Options):
     )
     tune_outside_score: bool = option(
         False,
-        "after training, add to the score of O what gives the best F1 on validation: usually more entities are then "
-        "found, at less precision; without effect where every word has a class and none is outside",
+        "after training, shift the score of O to where F1 on validation is best: this usually finds more entities, at "
+        "lower precision. It has no effect on data without O",
     )
     sentences_per_text: int = option(
         1,
@@ -144,9 +144,9 @@ class Tag(Task):
 
     @classmethod
     def usual(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Without the n-grams of a model that reads no characters, and the counts of words that are not counted.
+        """Without the n-grams of a model that reads no characters, nor rare words hidden where words are not counted.
 
-        These are the words of a stream, and the sub-words of a checkpoint that is not the zoo's.
+        Those of a stream are not, nor those of a checkpoint, which may be sub-words.
         """
         model, others = dict(cls.defaults["model"]), {k: v for k, v in cls.defaults.items() if k != "model"}
         if given.get("model", {}).get("character_size") == 0:
@@ -236,11 +236,11 @@ class Tag(Task):
             RecipeError: the model's head is not a dense layer of the usual name.
         """
         super().fit(model, options)
-        head = getattr(model, "classifier", None)
-        if options.tune_outside_score and (not isinstance(head, nn.Linear) or head.bias is None):
+        tunes = options.tune_outside_score and self.corpus.scheme is not None
+        if tunes and getattr(_head(model), "bias", None) is None:
             raise RecipeError(
                 f"tune_outside_score is true, but {options.model_name_or_path} has no dense layer with biases called "
-                "classifier: set tune_outside_score to false."
+                "classifier or score: set tune_outside_score to false."
             )
 
     def finish(
@@ -250,7 +250,7 @@ class Tag(Task):
         found = super().finish(model, options, validate)
         if not options.tune_outside_score or self.corpus.scheme is None:
             return found
-        moved = outside_score.tune(model.classifier, self._numbers[OUTSIDE], lambda: validate()["f1"])
+        moved = outside_score.tune(_head(model), self._numbers[OUTSIDE], lambda: validate()["f1"])
         return {**found, "outside_score": moved}
 
     def attacked(self, model: PreTrainedModel, options: TagOptions) -> list[tuple[nn.Module, float]]:
@@ -478,3 +478,9 @@ class Tag(Task):
     def _unread(self) -> int:
         """The tag of a word that the model does not read: outside of all entities, where there is that."""
         return self._numbers.get(OUTSIDE, 0)
+
+
+def _head(model: PreTrainedModel) -> nn.Linear | None:
+    """The layer that gives the scores of labels, by the names that it has in transformers."""
+    named = (getattr(model, name, None) for name in ("classifier", "score"))
+    return next((head for head in named if isinstance(head, nn.Linear)), None)

@@ -86,6 +86,14 @@ def test_words_of_one_beginning_have_n_grams_in_common():
     assert len(first) == 12 and len(first & second) == 6 and not first & reversed_
 
 
+def test_padding_stays_zero_and_a_character_that_is_none_is_refused():
+    module = encoder()
+    module(batch(WORDS, 8)).sum().backward()
+    assert not module.embed_characters.weight.grad[0].any() and module.embed_characters.weight.grad[1:].any()
+    with pytest.raises((IndexError, RuntimeError)):
+        module(batch([[3, 12]], 4))
+
+
 @torch.no_grad()
 def test_dropout_leaves_out_the_same_share_of_n_grams_of_every_token_anew():
     size, tokens = 10_000, 500

@@ -9,6 +9,7 @@ import torch
 import rnnzoo
 from rnnzoo.crf_rnnzoo import EntityCRF
 from rnnzoo.data import schemes
+from rnnzoo.modeling_rnnzoo import logits_of_path
 
 
 LABELS = ["O", "B-X", "I-X", "B-Y"]  # entities of type Y have one token
@@ -115,12 +116,25 @@ def test_nothing_is_a_path_of_a_text_without_tokens(crf):
     assert crf(empty[0], labels, empty[1]).tolist() == [0, 0] and crf.decode(*empty)[0].shape == (2, 1, 0)
 
 
-def test_labels_without_entities_are_the_only_tags():
-    labels = ["noun", "verb", "I-X", "B-Y"]
+@pytest.mark.parametrize("labels", [["noun", "I-X", "B-Y"], ["B", "I", "BI"], ["B-X", "I-X", "S-X"]], ids=str)
+def test_labels_without_entities_in_iob2_are_the_only_tags(labels):
     crf = EntityCRF(labels)
-    tags = torch.randint(4, (3, 5))
-    assert len(crf.start) == 4 and not crf.forbidden.any()
+    tags = torch.randint(3, (3, 5))
+    assert len(crf.start) == 3 and not crf.forbidden.any()
     assert torch.equal(crf.own_tags(tags, torch.ones(3, 5, dtype=torch.bool)), tags)
+
+
+def test_labels_that_do_not_count_may_have_any_number(crf, case):
+    emissions, mask = case
+    labels = torch.randint(len(LABELS), mask.shape)
+    assert torch.equal(crf(emissions, labels, mask), crf(emissions, labels.masked_fill(~mask, -100), mask))
+
+
+def test_under_autocast_logits_give_the_best_path(crf):
+    emissions = torch.randn(20, 9, len(OWN)) / 10
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = logits_of_path(tags := crf.float().decode(emissions)[0][:, 0], crf.marginals(emissions))
+    assert torch.equal(logits.argmax(2), tags)
 
 
 def test_a_tagger_answers_in_labels_and_learns_them(tmp_path):

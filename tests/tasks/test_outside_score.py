@@ -28,6 +28,12 @@ def test_the_score_moves_to_where_f1_is_highest(best):
     torch.testing.assert_close(head.bias.detach() - before, torch.tensor([0, 0, best, 0]))
 
 
+def test_a_step_that_changes_nothing_does_not_end_the_search():
+    head = nn.Linear(3, 4)
+    before = head.bias[0].item()
+    assert outside_score.tune(head, 0, lambda: float(head.bias[0].item() - before < -1.2)) == -1.5
+
+
 def test_where_nothing_helps_the_score_stays_as_it_was():
     head = nn.Linear(3, 4)
     before = head.bias.detach().clone()
