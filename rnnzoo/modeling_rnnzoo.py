@@ -799,7 +799,7 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         return result
 
     def emit(self, y: Tensor) -> Tensor:
-        """The score of each class, or of each of the CRF's own tags, for each word: [B, T, ·] -> [B, T, C or S]."""
+        """The score of each class, or of each tag of the CRF, for each word: [B, T, ·] -> [B, T, C or S]."""
         return self.classifier(self.dropout(y))
 
 
