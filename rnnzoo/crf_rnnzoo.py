@@ -105,9 +105,9 @@ class EntityCRF(LinearChainCRF):
     """A CRF whose own tags, S of them, are IOBES: they also tell where an entity ends (Ratinov & Roth 2009).
 
     It takes and returns labels in IOB2. Among its own tags, B-X and I-X mean that the entity goes on; S-X is the B-X
-    of an entity of one token, and E-X the I-X of the last one. Where a type lacks a B-X or an I-X, its labels are its own
-    tags. Valid sequences of labels and allowed paths are one to one, so that best paths and marginals are those of the
-    labels.
+    of an entity of one token, and E-X the I-X of the last one. Where a type lacks a B-X or an I-X, its labels are its
+    own tags. Valid sequences of labels and allowed paths are one to one, so that best paths and marginals are those of
+    the labels.
 
     Args:
         labels: the C labels.
