@@ -139,6 +139,7 @@ def main(arguments: list[str]) -> None:
         # read its data itself.
         data = getattr(task, "corpora", task), task.default_dataset, config["dataset"], Columns.of(config)
         groups[data].append((task, file, result, to))
+    commit = git_commit()  # now: the results that are written may be files of the repository
     for (_, _, dataset, columns), group in groups.items():
         kind = group[0][0]
         task = kind(kind.load(dataset, seed=0, **columns.as_argument()))
@@ -151,7 +152,7 @@ def main(arguments: list[str]) -> None:
             "device": device_name(torch.device("cpu")),
             "num_threads": torch.get_num_threads(),
             "versions": versions("scikit-learn"),
-            "git_commit": git_commit(),
+            "git_commit": commit,
             "measured": datetime.now(timezone.utc).isoformat(),  # the same for all that were interleaved
         }
         ask = [asker(file.parent, result) for _, file, result, _ in group]

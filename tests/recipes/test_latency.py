@@ -97,7 +97,9 @@ def test_a_run_of_one_step_gives_its_times_to_results_of_its_name(folders, tmp_p
         latency.main([str(folders[0]), "--results", str(tmp_path / "nowhere")])
 
 
-def test_taggers_are_given_words_per_second_too(folders, taggers):
+def test_taggers_are_given_words_per_second_too(folders, taggers, monkeypatch):
+    commits = iter(["commit", "commit-dirty"])  # results that are written may be files of the repository
+    monkeypatch.setattr(latency, "git_commit", lambda: next(commits))
     before = [read(folder) for folder in taggers]
     latency.main([str(folder) for folder in (taggers[0], folders[0], taggers[1])])  # each task by itself
     test = TAG.load("made", seed=0).splits["test"]
@@ -108,6 +110,7 @@ def test_taggers_are_given_words_per_second_too(folders, taggers):
         times = new.pop("latency")
         assert new == old
         assert times["milliseconds"] > 0 and times["texts"] == len(test) and times["words"] == words
+        assert times["git_commit"] == read(folders[0])["latency"]["git_commit"] == "commit"
         assert times["words_per_second"] / times["texts_per_second"] == pytest.approx(words / len(test), rel=0.01)
         assert times["measured"] == read(taggers[0])["latency"]["measured"] != read(folders[0])["latency"]["measured"]
 
