@@ -127,14 +127,19 @@ def test_several_processes_read_every_example_once_an_epoch(processes, name):
 
 @pytest.mark.parametrize(("resumed", "complete"), [("resumed", "uninterrupted"), ("streamed, resumed", "streamed")])
 def test_several_processes_resume_as_if_never_interrupted(processes, resumed, complete):
+    """Two numbers have one sum. Three have several: DDP reorders its buckets after its first step, and again after
+    the first one of a resumed run, and the order in which processes are added up follows from a bucket's order."""
+    within = 0 if len(processes) == 2 else 1e-6
     for runs in processes:
-        assert gap(runs[resumed], runs[complete]) == 0
-        assert runs[resumed].history == runs[complete].history
+        assert gap(runs[resumed], runs[complete]) <= within
+        for ours, theirs in zip(runs[resumed].history, runs[complete].history, strict=True):
+            assert (ours["epoch"], ours["step"]) == (theirs["epoch"], theirs["step"])
+            assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=within, rel=0)
+            assert ours["validation"] == pytest.approx(theirs["validation"], abs=within, rel=0)
 
 
 def test_several_processes_resume_with_averages_and_unlabelled_texts(processes):
-    """Two numbers have one sum. Three have several: DDP reorders its buckets after its first step, and again after
-    the first one of a resumed run, and the order in which processes are added up follows from a bucket's order."""
+    """As above, two numbers have one sum and three several."""
     for runs in processes:
         difference = gap(runs["unlabelled, resumed"], runs["unlabelled"])
         assert difference == 0 if len(processes) == 2 else difference < 1e-6
