@@ -183,11 +183,12 @@ class RecurrentConfig(PreTrainedConfig):
             )
 
     def validate_characters(self):
-        """What reads characters needs features to make; two directions make as many each."""
-        for name, off in (("character_encoder", "cnn"), ("character_ngrams", 0)):
+        """An option needs what it is about; an LSTM's two directions make as many features of characters each."""
+        reads = ("character_encoder", "cnn", "character_size"), ("character_ngrams", 0, "character_size")
+        for name, off, needed in (*reads, ("ngram_dropout", 0, "character_ngrams")):
             value = getattr(self, name)
-            if value != off and not self.character_size:
-                raise ValueError(f"{name}={value!r} has no effect with character_size=0: set that, or leave it out.")
+            if value != off and not getattr(self, needed):
+                raise ValueError(f"{name}={value!r} has no effect with {needed}=0: set that, or leave it out.")
         if self.character_encoder == "lstm" and self.character_size % 2:
             raise ValueError(
                 f"character_size={self.character_size} must be even with character_encoder='lstm', whose two "

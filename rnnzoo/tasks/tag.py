@@ -144,13 +144,16 @@ class Tag(Task):
 
     @classmethod
     def usual(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Without the n-grams of a model that reads no characters, nor rare words hidden where words are not counted.
+        """Without the n-grams of a model that reads no characters, or rare words hidden where words are not counted.
 
         Those of a stream are not, nor those of a checkpoint, which may be sub-words.
         """
         model, others = dict(cls.defaults["model"]), {k: v for k, v in cls.defaults.items() if k != "model"}
-        if given.get("model", {}).get("character_size") == 0:
+        chosen = given.get("model", {})
+        if chosen.get("character_size") == 0:
             del model["character_ngrams"]
+        if 0 in (chosen.get("character_size"), chosen.get("character_ngrams")):
+            del model["ngram_dropout"]
         if given.get("streaming") or given.get("model_name_or_path"):
             del others["rare_word_dropout"]
         return {"model": model, **others}

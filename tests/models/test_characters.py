@@ -115,6 +115,7 @@ def test_dropout_leaves_out_the_same_share_of_n_grams_of_every_token_anew():
     [
         ({"character_encoder": "lstm"}, "character_encoder='lstm' has no effect with character_size=0"),
         ({"character_ngrams": 9}, "character_ngrams=9 has no effect with character_size=0"),
+        ({"ngram_dropout": 0.5, "character_size": 4}, "ngram_dropout=0.5 has no effect with character_ngrams=0"),
         ({"character_encoder": "lstm", "character_size": 5}, "character_size=5 must be even"),
         ({"character_ngrams": -1, "character_size": 4}, "character_ngrams=-1 must be at least 0"),
         ({"character_encoder": "gru", "character_size": 4}, "character_encoder"),

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoModelForTokenCl
 import rnnzoo  # noqa: F401  registers the families
 from recipes.imdb import TASK as IMDB
 from recipes.ner import TASK as NER
-from rnnzoo.crf_rnnzoo import LinearChainCRF, forbidden_in_iob2
+from rnnzoo.crf_rnnzoo import EntityCRF, LinearChainCRF, forbidden_in_iob2
 from rnnzoo.recurrence_rnnzoo import GRU, LSTM, TANH, run_fused
 from tests.conftest import HEADS
 from tests.support.invariance import check_many
@@ -131,13 +131,14 @@ def test_a_row_answers_alone_as_in_any_batch():
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_the_crf_answers_as_on_a_cpu(masked):
-    crf = LinearChainCRF(C, forbidden_in_iob2(LABELS))
+@pytest.mark.parametrize("iobes", [False, True], ids=["IOB2", "IOBES"])
+def test_the_crf_answers_as_on_a_cpu(iobes, masked):
+    crf = EntityCRF(LABELS) if iobes else LinearChainCRF(C, forbidden_in_iob2(LABELS))
     for parameter in crf.parameters():
         nn.init.normal_(parameter)
     lengths = torch.tensor([40, 0, 1, 39, 17, 2])
     mask = torch.arange(40) < lengths[:, None] if masked else None
-    emissions, tags = 3 * torch.randn(6, 40, C), torch.randint(C, (6, 40))
+    emissions, tags = 3 * torch.randn(6, 40, len(crf.start)), torch.randint(C, (6, 40))
     found = {}
     for device in ("cpu", "cuda"):
         crf.to(device).zero_grad()
@@ -221,7 +222,7 @@ def test_what_a_gpu_trains_is_served_there_and_on_a_cpu(tmp_path, monkeypatch, r
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     options = BRIEF | {"mixed_precision": precision, "learning_rate": 0.01, "tokenizer": {"vocab_size": 500}}
     if recipe is NER:
-        options["model"] = MODEL | {"use_crf": True, "character_size": 8}
+        options["model"] = MODEL | {"use_crf": True, "iobes": True, "character_size": 8, "character_ngrams": 64}
     results = run(recipe, tmp_path, **options)
     assert results["device"] == torch.cuda.get_device_name() and results["mixed_precision"] == precision
     assert results["served"]["largest_difference"] < 1e-4

@@ -173,8 +173,12 @@ def test_a_default_field_is_changed_alone_and_another_family_is_another_model(tm
     [
         ([], []),
         (["--streaming", "true"], ["rare_word_dropout"]),
-        (["--model_name_or_path", "runs/x"], ["character_ngrams", "character_size", "rare_word_dropout"]),
-        (["--model.character_size", "0"], ["character_ngrams", "character_size"]),
+        (
+            ["--model_name_or_path", "runs/x"],
+            ["character_ngrams", "ngram_dropout", "character_size", "rare_word_dropout"],
+        ),
+        (["--model.character_size", "0"], ["character_ngrams", "ngram_dropout", "character_size"]),
+        (["--model.character_ngrams", "0"], ["character_ngrams", "ngram_dropout"]),
     ],
     ids=str,
 )
@@ -182,7 +186,7 @@ def test_the_usual_options_of_a_tagger_are_those_that_go_with_what_is_given(flag
     from rnnzoo.training.run import parse
 
     options = parse(Tag, ["--dataset", "x", *flags], usual=True)
-    found = {name: options.model.get(name) for name in ("character_ngrams", "character_size")}
+    found = {name: options.model.get(name) for name in ("character_ngrams", "ngram_dropout", "character_size")}
     found["rare_word_dropout"] = options.rare_word_dropout
     assert [name for name, value in found.items() if not value] == without and options.tune_outside_score
 
