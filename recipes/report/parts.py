@@ -10,6 +10,9 @@ from recipes.report.runs import Model, by_data, by_name, margin, setting, valida
 
 BASE = "base"
 
+# What the name of a run ends in that leaves out all parts that its model was given for unseen names.
+PLAIN = "-plain"
+
 
 def parts(results: list[dict]) -> str:
     """A table for each data set; empty where no run evaluated validation only."""
@@ -60,6 +63,33 @@ def table(results: list[dict]) -> str:
         "word vectors included, and after the plus those of the checkpoint that it starts from; not those of "
         "teachers.\n"
     )
+
+
+def beside_plain(results: list[dict], tested: list[dict]) -> str:
+    """The models of some tested runs beside their plain ones, on validation; empty where there are none."""
+    full = {model.name: model for group in by_data(tested) for model in by_name(group)}
+    plain = [model for group in by_data(validation_only(results)) for model in by_name(group)]
+    rows = [
+        [
+            name,
+            *(each for get in (validated, unseen) for each in (get(model), get(full[name]))),
+            ", ".join(str(run["seed"]) for run in full[name].runs),
+        ]
+        for model in plain
+        if (name := model.name.removesuffix(PLAIN)) != model.name and name in full
+    ]
+    if not rows:
+        return ""
+    heading = ["model", "f1, plain", "f1", "f1, unseen names, plain", "f1, unseen names", "seeds"]
+    return markdown(heading, rows) + (
+        "\nOn validation. plain: one run, with the seed 0, without the parts that were added for unseen names. The "
+        "other scores are means over the seeds.\n"
+    )
+
+
+def validated(model: Model) -> str:
+    """The mean over the seeds on validation."""
+    return f"{model.validation:.4f}"
 
 
 def unseen(model: Model) -> str:

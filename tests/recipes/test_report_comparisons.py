@@ -11,7 +11,7 @@ from recipes import zoo
 from recipes.report import __main__ as report
 from recipes.report.labels import labels, lines
 from recipes.report.mcnemar import Discordant, correct
-from recipes.report.parts import parts
+from recipes.report.parts import beside_plain, parts
 from recipes.report.pictures import digest, draw
 from recipes.report.recurrence import recurrence, twins
 from recipes.report.runs import BAG, RECURRENT, best_by_kind, by_data, models, same_setting, usual_data
@@ -334,3 +334,19 @@ def test_taggers_have_parts_too():
     places = [[cell.strip() for cell in row.split("|")] for row in (heading, *rows[:2])]
     column = places[0].index("f1, unseen names")
     assert [row[column] for row in places[1:]] == ["–", "0.4321"]
+
+
+def test_a_row_stands_beside_its_plain_run_which_has_no_test_score():
+    def scores(f1, unseen):
+        return {"f1": f1, "by_words_of_train": {"unseen": {"f1": unseen}}}
+
+    runs = [tagger(f"rnn-{seed}", 0, dataset=on("conll2003")) for seed in (0, 1)]
+    for run, f1 in zip(runs, (0.8, 0.9), strict=True):
+        run["metrics"] = {"validation": scores(f1, f1 / 2), "test": scores(0.3, 0.2)}
+    plain = tagger("rnn-plain-0", 0, dataset=on("conll2003"), config=config(validation_only=True))
+    plain["metrics"] = {"validation": scores(0.7, 0.25)}
+    alone = plain | {"model": "gru-plain-0"}
+    assert beside_plain([plain, alone], runs).splitlines()[2:3] == [
+        "| rnn | 0.7000 | 0.8500 | 0.2500 | 0.4250 | 0, 1 |"
+    ]
+    assert "gru" not in beside_plain([plain, alone], runs) and beside_plain([alone], runs) == ""
