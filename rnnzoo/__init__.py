@@ -5,6 +5,7 @@ from typing import NamedTuple
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -27,6 +28,7 @@ from .modeling_rnnzoo import (
     RNNForTokenClassification,
     RNNModel,
 )
+from .modeling_rnnzoo_lm import GRUForCausalLM, LSTMForCausalLM, RNNForCausalLM
 from .tokenization_rnnzoo import CharacterTokenizer, train_tagger_tokenizer, train_tokenizer
 from .zoo import list_models
 
@@ -49,6 +51,7 @@ FAMILIES = {
             AutoModel: RNNModel,
             AutoModelForSequenceClassification: RNNForSequenceClassification,
             AutoModelForTokenClassification: RNNForTokenClassification,
+            AutoModelForCausalLM: RNNForCausalLM,
         },
     ),
     "BiRNN": Family(
@@ -65,6 +68,7 @@ FAMILIES = {
             AutoModel: LSTMModel,
             AutoModelForSequenceClassification: LSTMForSequenceClassification,
             AutoModelForTokenClassification: LSTMForTokenClassification,
+            AutoModelForCausalLM: LSTMForCausalLM,
         },
     ),
     "GRU": Family(
@@ -73,6 +77,7 @@ FAMILIES = {
             AutoModel: GRUModel,
             AutoModelForSequenceClassification: GRUForSequenceClassification,
             AutoModelForTokenClassification: GRUForTokenClassification,
+            AutoModelForCausalLM: GRUForCausalLM,
         },
     ),
 }
@@ -110,14 +115,17 @@ __all__ = [
     "CharacterTokenizer",
     "Family",
     "GRUConfig",
+    "GRUForCausalLM",
     "GRUForSequenceClassification",
     "GRUForTokenClassification",
     "GRUModel",
     "LSTMConfig",
+    "LSTMForCausalLM",
     "LSTMForSequenceClassification",
     "LSTMForTokenClassification",
     "LSTMModel",
     "RNNConfig",
+    "RNNForCausalLM",
     "RNNForSequenceClassification",
     "RNNForTokenClassification",
     "RNNModel",

@@ -75,7 +75,7 @@ class RecurrentConfig(PreTrainedConfig):
     """
 
     # Trainer must not gather these: a state is no prediction, and the logits say what a CRF found.
-    keys_to_ignore_at_inference = ["final_state", "emissions", "tags", "marginals"]
+    keys_to_ignore_at_inference = ["final_state", "past_key_values", "emissions", "tags", "marginals"]
 
     vocab_size: int = 10_000
     embedding_size: int = 128

@@ -918,6 +918,11 @@ class GRUForTokenClassification(RecurrentForTokenClassification):
     backbone_class = GRUModel
 
 
+def _travels_too():
+    """Never called: transformers copies the files that this one imports, and a checkpoint names the heads of all."""
+    from .modeling_rnnzoo_lm import RecurrentForCausalLM  # noqa: F401
+
+
 __all__ = [
     "BiRNNForSequenceClassification",
     "BiRNNForTokenClassification",

@@ -17,7 +17,7 @@ atexit.register(shutil.rmtree, os.environ["HF_MODULES_CACHE"], ignore_errors=Tru
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from huggingface_hub.errors import StrictDataclassError  # noqa: E402
-from transformers import AutoModel, AutoModelForSequenceClassification  # noqa: E402
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification  # noqa: E402
 
 from rnnzoo import FAMILIES  # noqa: E402
 from rnnzoo.recurrence_rnnzoo import RecurrentDirection  # noqa: E402
@@ -71,7 +71,12 @@ def _variants():
 
 
 VARIANTS = _variants()
-HEADS = [variant._replace(auto=auto) for variant in VARIANTS for auto in FAMILIES[variant.family].models]
+HEADS = [
+    variant._replace(auto=auto)
+    for variant in VARIANTS
+    for auto in FAMILIES[variant.family].models
+    if auto is not AutoModelForCausalLM or not variant.bidirectional
+]
 
 
 def _name(variant):

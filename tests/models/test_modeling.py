@@ -344,11 +344,13 @@ def test_a_checkpoint_gives_back_the_model(head, tmp_path, ids, mask):
     model = head.model(pooling="attention", num_hidden_layers=2)
     model.save_pretrained(tmp_path)
     written = {file.name for file in tmp_path.iterdir()}
-    assert {name for name in written if not name.endswith(".py")} == {"config.json", "model.safetensors"}
+    files = {"config.json", "model.safetensors"} | ({"generation_config.json"} if model.can_generate() else set())
+    assert {name for name in written if not name.endswith(".py")} == files
 
     family = FAMILIES[head.family]
     auto_map = {"AutoConfig": f"configuration_rnnzoo.{family.config.__name__}"}
-    auto_map |= {auto.__name__: f"modeling_rnnzoo.{cls.__name__}" for auto, cls in family.models.items()}
+    for auto, cls in family.models.items():
+        auto_map[auto.__name__] = f"{cls.__module__.removeprefix('rnnzoo.')}.{cls.__name__}"
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["auto_map"] == auto_map
     assert {place.split(".")[0] + ".py" for place in auto_map.values()} <= written
