@@ -44,7 +44,9 @@ class RecurrentConfig(PreTrainedConfig):
             mask per row for all its words (Gal & Ghahramani 2016, https://arxiv.org/abs/1512.05287).
         recurrent_dropout: dropout of the state from word to word. There is one mask per batch (it is applied to the
             weights, so that the fused kernels can be used), where Keras draws one per row.
-        classifier_dropout: dropout before the classifier.
+        recurrent_weight_dropout: dropout of the single weights of the recurrent matrices, one mask per batch (weight
+            drop, Merity et al. 2018, https://arxiv.org/abs/1708.02182).
+        classifier_dropout: dropout before the classifier; of a language model, before its output layer.
         pooling: how a row becomes one vector. `last`: the forward state at the last word and the backward state at
             the first; `mean`, `max`: over the words; `concat`: these three; `attention`: a learned weighted mean.
         use_crf: a token classifier scores sequences of tags, with a conditional random field.
@@ -85,6 +87,7 @@ class RecurrentConfig(PreTrainedConfig):
     embedding_dropout: float | int = 0.0
     hidden_dropout: float | int = 0.0
     recurrent_dropout: float | int = 0.0
+    recurrent_weight_dropout: float | int = 0.0
     classifier_dropout: float | int = 0.0
     pooling: Literal["last", "mean", "max", "concat", "attention"] = "last"
     window: int | None = None
@@ -197,7 +200,7 @@ class RecurrentConfig(PreTrainedConfig):
 
     def validate_dropouts(self):
         """A dropout is a probability, 0 <= p < 1 (at 1 nothing would be left to learn from)."""
-        kinds = ("embedding", "hidden", "recurrent", "classifier", "ngram", "wide")
+        kinds = ("embedding", "hidden", "recurrent", "recurrent_weight", "classifier", "ngram", "wide")
         for name in (f"{kind}_dropout" for kind in kinds):
             value = getattr(self, name)
             if not 0 <= value < 1:

@@ -411,9 +411,9 @@ class RecurrentModel(RecurrentPreTrainedModel):
         self.character_encoder = CharacterEncoder(config) if config.character_size else None
         L = config.num_hidden_layers
         widths = ([config.input_size] + [config.output_size] * L)[:L]
+        dropouts = config.recurrent_dropout, config.recurrent_weight_dropout
         self.layers = nn.ModuleList(
-            RecurrentLayer(self.cell, width, config.hidden_size, config.bidirectional, config.recurrent_dropout)
-            for width in widths
+            RecurrentLayer(self.cell, width, config.hidden_size, config.bidirectional, *dropouts) for width in widths
         )
         self.pooler = Pooler(config) if add_pooling_layer else None
         self.gradient_checkpointing = False

@@ -154,6 +154,9 @@ class RecurrentDirection(nn.Module):
     wherever rnnzoo is installed.
     """
 
+    #: Dropout of the single weights of recurrent matrices; the layer sets it.
+    weight_dropout: float = 0.0
+
     def __init__(self, cell: Cell, input_size: int, hidden_size: int, dropout: float):
         super().__init__()
         self.cell, self.dropout = cell, dropout
@@ -169,12 +172,16 @@ class RecurrentDirection(nn.Module):
         raise NotImplementedError
 
     def drop_recurrent(self, weight: Tensor) -> Tensor:
-        """In training, a recurrent matrix [·, H] without the features of h that recurrent dropout drops, one mask for
-        the batch: a column is what one feature of h contributes to every gate.
+        """In training, a recurrent matrix [·, H] without what dropout drops, one mask for the batch.
+
+        Recurrent dropout drops columns: what one feature of h contributes to every gate. Weight dropout drops single
+        weights (Merity et al. 2018, https://arxiv.org/abs/1708.02182).
         """
-        if not (self.dropout and self.training):
+        if not self.training:
             return weight
-        return weight * nn.functional.dropout(weight.new_ones(1, weight.shape[1]), self.dropout)
+        if self.dropout:
+            weight = weight * nn.functional.dropout(weight.new_ones(1, weight.shape[1]), self.dropout)
+        return nn.functional.dropout(weight, self.weight_dropout) if self.weight_dropout else weight
 
 
 class FusedDirection(RecurrentDirection):
@@ -259,11 +266,21 @@ GRU = Cell(FusedDirection, fused=torch.gru, gates=("reset", "update", "new"))
 class RecurrentLayer(GradientCheckpointingLayer):
     """One recurrent layer: rows read forwards and, with two directions, backwards too; outputs concatenated."""
 
-    def __init__(self, cell: Cell, input_size: int, hidden_size: int, bidirectional: bool, dropout: float):
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        bidirectional: bool,
+        dropout: float,
+        weight_dropout: float = 0.0,
+    ):
         super().__init__()
         self.forward_direction = cell.direction(cell, input_size, hidden_size, dropout)
         if bidirectional:
             self.backward_direction = cell.direction(cell, input_size, hidden_size, dropout)
+        for direction in self.children():
+            direction.weight_dropout = weight_dropout
         self.bidirectional = bidirectional
 
     # Flat arguments and results: reentrant checkpointing loses the gradients of tensors inside a tuple.

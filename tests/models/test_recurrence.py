@@ -72,7 +72,9 @@ def test_agrees_with_the_equations(variant, mask, layers, dropout, ragged):
     check_agreement(model, EQUATIONS[model.cell], mask, ragged)
 
 
-@pytest.mark.parametrize("dropout", ["embedding_dropout", "hidden_dropout", "recurrent_dropout"])
+@pytest.mark.parametrize(
+    "dropout", ["embedding_dropout", "hidden_dropout", "recurrent_dropout", "recurrent_weight_dropout"]
+)
 @pytest.mark.parametrize("variant", [variant for variant in VARIANTS if "LSTM" in variant.name], ids=named)
 def test_dropout_is_drawn_anew_in_training_and_off_in_eval(variant, mask, dropout):
     model = variant.model(num_hidden_layers=2, **{dropout: 0.5}).double()
@@ -84,6 +86,21 @@ def test_dropout_is_drawn_anew_in_training_and_off_in_eval(variant, mask, dropou
     model.train()
     first, second = (answers(model, x, mask, state)[0] for _ in range(2))
     assert not torch.allclose(first, second)
+
+
+def test_weight_dropout_drops_single_weights_and_scales_up_the_others(variant, mask):
+    model = variant.model(recurrent_weight_dropout=0.25).double().train()
+    directions = list(model.layers[0].children())
+    torch.manual_seed(7)
+    kept = [nn.functional.dropout(direction.weight_hh, 0.25) for direction in directions]
+    assert all(0 < (weight == 0).sum() < weight.numel() for weight in kept)
+    x, state = words_and_state(model, mask)
+    torch.manual_seed(7)
+    found = answers(model, x, mask, state)
+    with torch.no_grad():
+        for direction, weight in zip(directions, kept, strict=True):
+            direction.weight_hh.copy_(weight)
+    torch.testing.assert_close(found, answers(model.eval(), x, mask, state))
 
 
 def test_agrees_with_torch(variant, mask):
