@@ -12,6 +12,7 @@ from transformers import (
 )
 
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
+from .lm_tokenizer import train_lm_tokenizer
 from .modeling_rnnzoo import (
     BiRNNForSequenceClassification,
     BiRNNForTokenClassification,
@@ -132,6 +133,7 @@ __all__ = [
     "RecurrentState",
     "list_models",
     "register",
+    "train_lm_tokenizer",
     "train_tagger_tokenizer",
     "train_tokenizer",
 ]

@@ -125,7 +125,7 @@ def train_tokenizer(
     # The trainer counts, and orders words of equal count by code point.
     trainer = trainers.WordLevelTrainer(vocab_size=vocab_size - add_eos, special_tokens=specials, show_progress=False)
     unspaced = _Unspaced()
-    tokenizer.train_from_iterator(unspaced.counted(_checked(texts)), trainer)
+    tokenizer.train_from_iterator(unspaced.counted(checked(texts)), trainer)
     if tokenizer.get_vocab_size() == len(specials):
         raise ValueError(
             "There is no word in texts: it is empty, or all its texts are. Check the column that they come from"
@@ -175,7 +175,8 @@ def _normalizer(*, lowercase: bool, html_breaks: bool) -> normalizers.Normalizer
     return normalizers.Sequence([*steps, normalizers.NFC()])
 
 
-def _checked(texts: Iterable[str]) -> Iterator[str]:
+def checked(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, each of which is a str of complete characters; see `train_tokenizer` for what is raised."""
     for position, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(
