@@ -46,11 +46,12 @@ class Place(NamedTuple):
 class Layout(NamedTuple):
     """What a task can read.
 
-    suffixes: of the files of its splits, keys of `formats.READERS`; "" where a split may be a folder like aclImdb's.
+    suffixes: of the files of its splits, keys of `split_readers`; "" where a split may be a folder like aclImdb's.
     columns: the alternatives for the columns of a table.
     described: the end of an error, which says what a data set is.
     unlabelled: the alternatives for the columns of texts without labels.
     readers: of files of such texts, by suffix.
+    split_readers: of the files of the splits, by suffix.
     """
 
     suffixes: tuple[str, ...]
@@ -58,6 +59,7 @@ class Layout(NamedTuple):
     described: str
     unlabelled: Layouts = ((TEXT,),)
     readers: Mapping[str, Callable[[Path, Find, str | None], Table]] = TEXT_READERS
+    split_readers: Mapping[str, Callable[[Path, Find, str | None], Table]] = READERS
 
 
 @dataclass(frozen=True)
@@ -176,11 +178,11 @@ def splits_at(there: Place, layout: Layout, columns: Columns, *, lazy: bool = Fa
         DataError: there is no such data set, it lacks train, test or a column, or a file is damaged.
     """
     check(columns, layout.columns)
-    find_columns = partial(find, layouts=layout.columns, chosen=columns)
+    find_columns, readers = partial(find, layouts=layout.columns, chosen=columns), layout.split_readers
     if there.path is not None:
         files, listed = _split_files(there.path, layout), _listed_names(there.path)
         opened = {
-            split: [partial(READERS[path.suffix[1:].lower()], path, find_columns, columns.encoding) for path in paths]
+            split: [partial(readers[path.suffix[1:].lower()], path, find_columns, columns.encoding) for path in paths]
             for split, paths in files.items()
         }
     else:
@@ -235,7 +237,7 @@ def _named_texts(there: Place, name: str, layout: Layout, columns: Columns) -> t
         others = others.difference(*_FILE_NAMES.values())
 
         def opener(path: Path, find_text: Find) -> Callable[[], Table]:
-            return partial(READERS[path.suffix[1:].lower()], path, find_text, columns.encoding)
+            return partial(layout.split_readers[path.suffix[1:].lower()], path, find_text, columns.encoding)
     else:
         held = read_hub(there.hub_id, there.revision)
         train, further, others = [held["train"]], [held[name]] if name in held else [], set(held).difference(SPLITS)

@@ -8,6 +8,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from rnnzoo.data.streams import Stream
+from rnnzoo.training.token_streams import TokenStreams
 
 
 def batches(lengths: list[int], batch_size: int, seed: int | None, epoch: int = 0) -> list[list[int]]:
@@ -29,11 +30,11 @@ def batches(lengths: list[int], batch_size: int, seed: int | None, epoch: int = 
     return [parts[i].tolist() for i in torch.randperm(count, generator=generator)]
 
 
-def epoch_batches(rows: Dataset | Stream, batch_size: int, seed: int, epoch: int) -> Iterable[list]:
-    """The batches of one epoch, of examples in memory or read lazily."""
-    if isinstance(rows, Stream):
-        return rows.batches(batch_size, seed, epoch)
-    return batches(list(rows["length"]), batch_size, seed, epoch)
+def epoch_batches(rows: Dataset | Stream | TokenStreams, batch_size: int, seed: int, epoch: int) -> Iterable[list]:
+    """The batches of one epoch: of examples in memory, or as a source that knows its own order gives them."""
+    if isinstance(rows, Dataset):
+        return batches(list(rows["length"]), batch_size, seed, epoch)
+    return rows.batches(batch_size, seed, epoch)
 
 
 def split(batch: list, rank: int, world: int, micro_batches: int = 1) -> list[list]:

@@ -24,7 +24,7 @@ CONFIGS = {family.config.model_type: family.config for family in rnnzoo.FAMILIES
 # Ours alone: what transformers adds to every config, and what the tokenizer decides, is not for a recipe to set.
 FIELDS = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
     *(field.name for field in dataclasses.fields(PreTrainedConfig)),
-    *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "tie_word_embeddings"),
+    *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"),
     *("character_vocab_size", "sentence_token_id", "pool_repeated_words"),
 }
 
@@ -46,7 +46,7 @@ def model_fields(task: type[Task]) -> set[str]:
     ours = next(iter(rnnzoo.FAMILIES.values())).models[auto_class(task)]
     fields = FIELDS - (set().union(*heads) - set(ours.reads))
     if "word_length" not in inspect.signature(task.train_tokenizer).parameters:  # it gives no characters
-        fields = {name for name in fields if not name.startswith("character_")}
+        fields = {name for name in fields if not name.startswith(("character_", "ngram_"))}
     return fields
 
 
@@ -173,6 +173,8 @@ def build(
 
 def label_fields(names: list[str]) -> dict[str, Any]:
     """The fields of a configuration that name its classes."""
+    if not names:  # a language model has no classes
+        return {}
     return {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
@@ -199,7 +201,7 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
         tokenizer = AutoTokenizer.from_pretrained(path)
         theirs = label_names(AutoConfig.from_pretrained(path))
         unnamed = theirs == [f"LABEL_{i}" for i in range(len(theirs))]
-        keep = set(theirs) == set(names) or (unnamed and len(theirs) == len(names))
+        keep = not names or set(theirs) == set(names) or (unnamed and len(theirs) == len(names))
         fields = task.config_fields | label_fields(theirs if set(theirs) == set(names) else names)
         config = changed(AutoConfig.from_pretrained(path, **fields), options.model)
         loading = {"config": config, "dtype": torch.float32, "output_loading_info": True}

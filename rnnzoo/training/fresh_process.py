@@ -9,7 +9,7 @@ from typing import Any
 
 
 def answers(folder: Path, pipeline: str, texts: list[str], batch_size: int, **options: Any) -> list:
-    """`pipeline(name, folder)(texts, **options)`, asked in a new process.
+    """`pipeline(name, folder)(texts, **options)`, asked in a new process; or with "score" what `score_texts` gives.
 
     Raises:
         RuntimeError: the process failed; its last lines are in the message.
@@ -34,14 +34,20 @@ def answers(folder: Path, pipeline: str, texts: list[str], batch_size: int, **op
 def main(question: str, answer: str) -> None:
     """The new process: reads the question, writes the answer."""
     import torch
-    from transformers import pipeline
+    from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
     import rnnzoo  # noqa: F401  registers the families
+    from rnnzoo.scoring import score_texts
 
     torch.backends.cudnn.allow_tf32 = False  # as it was measured
     asked = json.loads(Path(question).read_text(encoding="utf-8"))
-    pipe = pipeline(asked["pipeline"], model=asked["folder"])
-    found = pipe(asked["texts"], batch_size=asked["batch_size"], **asked["options"])
+    if asked["pipeline"] == "score":
+        model = AutoModelForCausalLM.from_pretrained(asked["folder"])
+        tokenizer = AutoTokenizer.from_pretrained(asked["folder"])
+        found = list(score_texts(model, tokenizer, asked["texts"], asked["batch_size"]))
+    else:
+        pipe = pipeline(asked["pipeline"], model=asked["folder"])
+        found = pipe(asked["texts"], batch_size=asked["batch_size"], **asked["options"])
     Path(answer).write_text(json.dumps(found, default=float), encoding="utf-8")
 
 

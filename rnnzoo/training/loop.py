@@ -58,6 +58,7 @@ def train(accelerator: Accelerator, model, task: Task, options: Options) -> Prog
         accelerator.scaler,
         task.seconds_before,
         average,
+        task,
     )
     unlabelled = None
     if isinstance(options, UnlabelledOptions) and options.objectives:

@@ -17,8 +17,10 @@ def served(task: Task, folder: Path, examples: Dataset, batch_size: int) -> list
     """The predictions for some examples of the corpus, as the folder's pipeline gives them for their texts."""
     options = task.description.pipeline_options if task.parity_options is None else task.parity_options
     options = options | task.description.truncation(task.max_length)
+    if task.parity_pipeline:
+        options = {}
     texts = [task.text(example) for example in examples]
-    found = answers(folder, task.description.pipeline, texts, batch_size, **options)
+    found = answers(folder, task.parity_pipeline or task.description.pipeline, texts, batch_size, **options)
     return [task.read_answer(answer, example) for answer, example in zip(found, examples, strict=True)]
 
 

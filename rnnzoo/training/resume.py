@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.average import Average
 from rnnzoo.training.options import Options, incidental
+from rnnzoo.training.task import Task
 
 
 # A checkpoint's files: JSON and safetensors, which cannot carry code. accelerate would write, and read, pickles.
@@ -29,6 +30,7 @@ WEIGHTS, OPTIMIZER, BEST = "model.safetensors", "optimizer.safetensors", "best.s
 PROGRESS, RANDOM, SIZES = "progress.json", "random.json", "sizes.json"
 FILES = (WEIGHTS, OPTIMIZER, BEST, PROGRESS, RANDOM)
 AVERAGE = "average.safetensors"  # of a run with an average of the weights
+CARRIED = "carried.safetensors"  # of a task that carries something from step to step
 
 
 class Progress:
@@ -44,7 +46,9 @@ class Progress:
         scaler: torch.amp.GradScaler | None = None,
         seconds: float = 0.0,
         average: Average | None = None,
+        task: Task | None = None,
     ):
+        self.task = task
         self.settings, self.model, self.scheduler, self.scaler = settings, model, scheduler, scaler
         self.optimizer, self.average = scheduler.optimizer, average
         self.epoch, self.step, self.step_in_epoch, self.seconds = 0, 0, 0, seconds
@@ -245,6 +249,9 @@ def save(accelerator: Accelerator, progress: Progress, output_dir: str, keep: in
         shutil.rmtree(unfinished, ignore_errors=True)
     try:
         tensors = progress.tensors(kept=accelerator.is_main_process)
+        if carried := progress.task.carried() if progress.task else {}:
+            sums = {name: accelerator.reduce(tensor, "sum") for name, tensor in carried.items()}
+            tensors[CARRIED] = _gathered(sums, accelerator.is_main_process)
         drawn = gather_object([_random_state(accelerator.device)])
         if accelerator.is_main_process:
             unfinished.mkdir(parents=True)
@@ -328,8 +335,9 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
     # Every process reads everything before it uses anything: what stops one of them stops them all.
     numbers, drawn = (_read(folder / name) for name in (PROGRESS, RANDOM))
     tensors = {name: _read(folder / name) for name in (WEIGHTS, OPTIMIZER, BEST)}
-    if (folder / AVERAGE).exists():
-        tensors[AVERAGE] = _read(folder / AVERAGE)
+    for name in (AVERAGE, CARRIED):
+        if (folder / name).exists():
+            tensors[name] = _read(folder / name)
     try:
         before = {"ema": 0.0} | numbers["settings"]  # which older versions did not have
         changed = [
@@ -337,6 +345,8 @@ def resume(accelerator: Accelerator, progress: Progress, output_dir: str) -> Non
         ]
         if not changed:
             progress.load(tensors, numbers)
+            if CARRIED in tensors:
+                progress.task.carry(tensors[CARRIED])
             if accelerator.process_index < len(drawn):  # the run may have had fewer processes
                 _set_random_state(drawn[accelerator.process_index], accelerator.device)
     except Exception as error:  # whatever a damaged file, or one of another model, causes

@@ -168,7 +168,7 @@ def shows_examples(results: dict[str, Any]) -> bool:
 
 def confident_errors(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The most confident wrong answers, shortened for the card."""
-    wrong = [row for row in rows if row["label"] != row["prediction"] and "probability" in row]
+    wrong = [row for row in rows if "probability" in row and row["label"] != row["prediction"]]
     wrong = sorted(wrong, key=lambda row: -row["probability"])[:MOST_ERRORS]
     kept = ("text", "label", "prediction", "probability")
     return [{name: row[name][:200] if name == "text" else row[name] for name in kept} for row in wrong]

@@ -232,6 +232,16 @@ class Task:
         """The mean loss over the labels of a batch, for training; by default the model's own."""
         return outputs.loss
 
+    def carried(self) -> dict[str, Tensor]:
+        """What training carries from one step to the next besides the weights, for a checkpoint: recurrent states.
+
+        Each process has tensors of the same shapes, with zeros where another process has values.
+        """
+        return {}
+
+    def carry(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `carried`, when a run is resumed: the sums over the processes."""
+
     def label_weight(self, batch: dict[str, Tensor]) -> float:
         """The number of labels, or the sum of their weights, over which `loss` is a mean."""
         return count_labels(batch)
@@ -277,6 +287,10 @@ class Task:
 
     #: Arguments under which the pipeline answers with all that a prediction holds; None: those that users give.
     parity_options: ClassVar[dict[str, Any] | None] = None
+
+    #: What is asked in a fresh process where the pipeline does not answer what was measured: "score", of
+    #: `rnnzoo.scoring.score_texts`; None: the pipeline.
+    parity_pipeline: ClassVar[str | None] = None
 
     def read_answer(self, answer: Any, example: dict[str, Any]) -> Any:
         """The pipeline's answer to an example's text as a prediction."""
