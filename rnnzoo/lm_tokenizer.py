@@ -30,8 +30,8 @@ def train_lm_tokenizer(
 
     - "character": every character of the texts is a token, those of line breaks and spaces too. Decoding is exact.
     - "subword": byte-level BPE (Radford et al. 2019). Any text can be written with it, and decoding is exact.
-    - "word": the words and marks of `train_tokenizer`. White space is not kept: decoding puts a space between two
-      words, and none where English has none between a word and a mark.
+    - "word": the words and marks of `train_tokenizer`. White space is not kept: decoding puts a space before each word
+      (the first one may continue a text), and none where English has none between a word and a mark.
 
     Args:
         texts: raw texts.
@@ -103,7 +103,6 @@ def _words(texts: Iterable[str], vocab_size: int, lowercase: bool) -> Tokenizer:
     tokenizer = train_tokenizer(texts, vocab_size=vocab_size - 1, lowercase=lowercase)
     backend = tokenizer.backend_tokenizer
     backend.normalizer = normalizers.Sequence([quotes, backend.normalizer])
-    spaces = decoders.WordPiece(prefix="\0", cleanup=False)  # before every token but the first
     joined = [decoders.Replace(Regex(gap), "") for gap in _NO_SPACE]
-    backend.decoder = decoders.Sequence([spaces, decoders.Fuse(), *joined])
+    backend.decoder = decoders.Sequence([decoders.Replace(Regex("^"), " "), decoders.Fuse(), *joined])
     return backend

@@ -31,8 +31,10 @@ def test_words_decode_to_text_as_it_is_written():
     straight = [text.replace("“", '"').replace("”", '"') for text in WRITTEN]
     tokenizer = train_lm_tokenizer(straight, unit="word")
     for text, given in zip(WRITTEN, straight, strict=True):
-        assert decoded(tokenizer, given) == decoded(tokenizer, text) == text
-    assert decoded(train_lm_tokenizer(WRITTEN, unit="word", lowercase=True), "GOOD  off") == "good off"
+        assert decoded(tokenizer, given) == decoded(tokenizer, text) == " " + text
+    assert "He said" + decoded(tokenizer, ", Don't go") == "He said, Don't go"
+    assert "He" + decoded(tokenizer, "said") == "He said"
+    assert decoded(train_lm_tokenizer(WRITTEN, unit="word", lowercase=True), "GOOD  off") == " good off"
 
 
 @pytest.mark.parametrize("unit", ["character", "subword", "word"])
