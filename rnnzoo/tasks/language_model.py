@@ -92,6 +92,15 @@ class LanguageModel(Task):
         super().__init__(*args, **kwargs)
         self.states: dict[str, Tensor] = {}
 
+    @classmethod
+    def check(cls, options: LanguageModelOptions) -> None:
+        """Refuses two directions: the backward one would read the token that is to be predicted."""
+        if options.model.get("bidirectional"):
+            raise RecipeError(
+                "model.bidirectional is true, but a language model reads from left to right: leave it out. For a "
+                "classifier or a tagger to start from, recipes.pretrain --words_ahead 1 trains both directions at once."
+            )
+
     # ---- examples ----
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:

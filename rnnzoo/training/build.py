@@ -99,6 +99,12 @@ def check(task: type[Task], options: Options) -> None:
         raise RecipeError(
             f"model.model_type is {model_type!r:.60}: choose {', '.join(CONFIGS)}, or give --model_name_or_path."
         )
+    able = [f.config.model_type for f in rnnzoo.FAMILIES.values() if auto_class(task) in f.models]
+    if model_type not in able:
+        raise RecipeError(
+            f"model.model_type is {model_type!r}, but no {task.description.model} is a {model_type}: choose "
+            f"{', '.join(able)}."
+        )
     for given, allowed, where in (
         (fields, model_fields(task), "model"),
         (options.tokenizer, tokenizer_arguments(task), "tokenizer"),

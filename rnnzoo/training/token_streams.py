@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
@@ -53,13 +53,15 @@ class TokenStreams:
         Raises:
             DataError: the texts changed since their tokens were counted.
         """
-        count = 0
-        for number, texts in enumerate(self.blocks()):
+        for number, (texts, size) in enumerate(zip_longest(self.blocks(), self.sizes, fillvalue=[])):
             order = random.Random(f"{seed} {epoch} {number}").sample(texts, len(texts))
             tokens = np.fromiter(chain.from_iterable(order), np.int64)
-            if number >= len(self.sizes) or len(tokens) != self.sizes[number]:
-                break
-            count += 1
+            if len(tokens) != size:
+                raise DataError(
+                    f"The texts of the train split have other tokens than when they were counted, from block {number} "
+                    "on: they were changed during the run. Leave the data set as it is until the run has finished, "
+                    "and start again."
+                )
             labels = np.append(tokens[1:], -100)
             labels[labels == self.silent] = -100
             ends = [len(tokens) * b // batch_size for b in range(batch_size + 1)]
@@ -72,9 +74,3 @@ class TokenStreams:
                     {"stream": b, "begins": not start, "input_ids": tokens[chunk], "labels": labels[chunk]}
                     for b, chunk in enumerate(chunks)
                 ]
-        if count != len(self.sizes):
-            raise DataError(
-                f"The texts of the train split have other tokens than when they were counted, from block {count} on: "
-                "they were changed during the run. Leave the data set as it is until the run has finished, and start "
-                "again."
-            )

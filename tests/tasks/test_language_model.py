@@ -1,0 +1,184 @@
+"""Language models as a task: the carried state, resuming with it, both ways to read texts, and the scores."""
+
+import json
+import math
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from rnnzoo.data.errors import DataError, RecipeError
+from rnnzoo.scoring import score_texts, token_nats
+from rnnzoo.tasks.language_model import LanguageModel
+from rnnzoo.training import saver
+from rnnzoo.training.saver import Saver
+from tests.support.recipes import run
+
+
+TEXTS = {
+    "train": [f"text {n}: {'la ' * (n % 7)}{'do ' * (n % 3)}end" for n in range(60)],
+    "test": [f"text {n}: {'la ' * (n % 5)}do" for n in range(100, 113)],
+}
+OPTIONS = {
+    "model": {"model_type": "rnnzoo-lstm", "embedding_size": 12, "hidden_size": 14, "embedding_dropout": 0.2},
+    "tokenizer": {"unit": "character"},
+    "batch_size": 6,
+    "chunk_length": 10,
+    "num_train_epochs": 2,
+    "learning_rate": 0.02,
+    "num_threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("texts")
+    for split, texts in TEXTS.items():
+        (folder / f"{split}.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return folder
+
+
+def trained(folder, data, **changes):
+    return run(LanguageModel, folder, data, **OPTIONS | changes)
+
+
+@pytest.fixture(scope="module")
+def model_folder(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "lm"
+    return folder, trained(folder, data)
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def test_it_learns_and_its_folder_scores_and_writes(model_folder):
+    folder, results = model_folder
+    first, last = (record["validation"]["perplexity"] for record in results["history"])
+    assert last < first and results["selected_by"] == "loss"
+    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert results["served"]["rows"] == 13 and results["served"]["largest_difference"] < 1e-5
+    assert (folder / "predictions.csv").read_text(encoding="utf-8-sig").startswith("text,nats,tokens\n")
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    prompt = tokenizer("text 1", return_tensors="pt")
+    written = tokenizer.decode(model.generate(**prompt, max_new_tokens=30)[0], skip_special_tokens=True)
+    assert written.startswith("text 1") and model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_perplexity_is_that_of_a_plain_loop_over_tokens(model_folder):
+    folder, results = model_folder
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    nats, tokens, found = 0.0, 0, list(score_texts(model, tokenizer, TEXTS["test"], batch_size=4))
+    for text, score in zip(TEXTS["test"], found, strict=True):
+        ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        of_text = 0.0
+        for t in range(1, len(ids)):
+            with torch.no_grad():
+                logits = model(torch.tensor([ids[:t]])).logits[0, -1]
+            of_text -= logits.log_softmax(0)[ids[t]].item()
+        assert score == (pytest.approx(of_text, rel=1e-4), len(text) + 1)
+        assert score.perplexity == pytest.approx(math.exp(of_text / len(ids[1:])), rel=1e-4)
+        nats, tokens = nats + of_text, tokens + len(ids) - 1
+    test = results["metrics"]["test"]
+    assert test["perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-4)
+    assert test["bits_per_character"] == pytest.approx(nats / math.log(2) / tokens, rel=1e-4)
+    assert test["loss"] == pytest.approx(nats / tokens, rel=1e-4)
+
+
+@pytest.mark.parametrize("model_type", ["rnnzoo-rnn", "rnnzoo-lstm", "rnnzoo-gru"])
+def test_chunks_with_a_carried_state_have_the_loss_of_streams_read_at_once(data, monkeypatch, tmp_path, model_type):
+    steps, inputs = [], LanguageModel.inputs
+
+    def noted(self, batch):
+        steps.append(batch)
+        return inputs(self, batch)
+
+    monkeypatch.setattr(LanguageModel, "inputs", noted)
+    model = OPTIONS["model"] | {"model_type": model_type, "embedding_dropout": 0.0, "num_hidden_layers": 2}
+    # Of a model that does not learn, the mean loss of an epoch's steps can be found afterwards.
+    results = trained(tmp_path, data, model=model, learning_rate=0.0, num_train_epochs=1, chunk_length=7)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    sums = torch.zeros(len(steps))
+    for b in range(OPTIONS["batch_size"]):
+        real = [step["attention_mask"][b].bool() if "attention_mask" in step else ... for step in steps]
+        read, labels = (
+            [step[name][b][part] for step, part in zip(steps, real, strict=True)] for name in ("input_ids", "labels")
+        )
+        nats = token_nats(loaded, torch.cat(read)[None], None, torch.cat(labels)[None])[0]
+        sums += torch.stack([part.sum() for part in nats.split(list(map(len, read)))])
+    counts = torch.tensor([(step["labels"] != -100).sum() for step in steps])
+    assert len(steps) > 5
+    assert results["history"][0]["train_loss"] == pytest.approx((sums / counts).mean().item(), rel=1e-4)
+
+
+def test_a_run_that_is_told_to_stop_resumes_to_the_same_weights(model_folder, data, tmp_path, monkeypatch):
+    folder, _ = model_folder
+    after_step = Saver.after_step
+
+    def told_to_stop(self):
+        if self.progress.step == 17:
+            signal.raise_signal(signal.SIGTERM)
+        after_step(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Saver, "after_step", told_to_stop)
+        with pytest.raises(saver.Stopped):
+            trained(tmp_path, data)
+    assert (tmp_path / "checkpoints" / "step-17" / "carried.safetensors").exists()
+    trained(tmp_path, data, resume=True)
+    for name, weight in weights(folder).items():
+        assert torch.equal(weights(tmp_path)[name], weight), name
+
+
+def test_micro_batches_carry_the_states_of_their_own_streams(data, tmp_path):
+    plain = OPTIONS["model"] | {"embedding_dropout": 0.0}
+    trained(tmp_path / "one", data, model=plain, max_train_steps=12)
+    trained(tmp_path / "three", data, model=plain, max_train_steps=12, gradient_accumulation_steps=3)
+    for name, weight in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "three")[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def test_texts_read_lazily_train_as_those_in_memory(model_folder, data, tmp_path):
+    for split in ("train", "test", "validation"):
+        texts = TEXTS[split if split in TEXTS else "test"]
+        (tmp_path / f"{split}.txt").write_text("\n".join(texts), encoding="utf-8")
+    trained(tmp_path / "memory", tmp_path)
+    results = trained(tmp_path / "lazy", tmp_path, streaming=True)
+    assert results["dataset"]["splits"] == {"train": 60, "validation": 13, "test": 13}
+    for name, weight in weights(tmp_path / "memory").items():
+        assert torch.equal(weights(tmp_path / "lazy")[name], weight), name
+
+
+def test_documents_are_read_each_from_its_beginning(data, tmp_path):
+    (tmp_path / "more.txt").write_text("\n".join(f"more {n}" for n in range(12)))
+    results = trained(tmp_path / "run", data, documents=True, unlabelled=str(tmp_path / "more.txt"), max_train_steps=3)
+    assert results["history"][-1]["step"] == 3 and results["dataset"]["unlabelled"] == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"chunk_length": 0}, "chunk_length is 0: it must be at least 1"),
+        ({"adversarial_epsilon": 0.1}, "adversarial_epsilon is 0.1, but a language model has no use for it"),
+        ({"word_vectors": "word2vec"}, "word_vectors is word2vec, but a language model has no use for it"),
+        ({"gradient_accumulation_steps": 7}, "batch_size is 6, so many streams, and cannot be split into 7"),
+        (
+            {"model": {"model_type": "rnnzoo-birnn"}},
+            "no language model is a rnnzoo-birnn: choose rnnzoo-rnn, rnnzoo-l",
+        ),
+        ({"model": OPTIONS["model"] | {"bidirectional": True}}, "model.bidirectional is true, but a language model"),
+        ({"tokenizer": {"unit": "letter"}}, "unit='letter' is not a choice"),
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_refused(changes, says, data, tmp_path):
+    with pytest.raises(RecipeError, match=says):
+        trained(tmp_path, data, **changes)
+
+
+def test_data_without_texts_are_refused(tmp_path):
+    (tmp_path / "train.csv").write_text("label,number\n1,2\n3,4\n")
+    with pytest.raises(DataError, match="there is no column 'text', only: label, number"):
+        trained(tmp_path / "run", tmp_path)
