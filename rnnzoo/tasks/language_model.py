@@ -98,7 +98,7 @@ class LanguageModel(Task):
         if options.model.get("bidirectional"):
             raise RecipeError(
                 "model.bidirectional is true, but a language model reads from left to right: leave it out. For a "
-                "classifier or a tagger to start from, recipes.pretrain --words_ahead 1 trains both directions at once."
+                "classifier or a tagger to start from, recipes.pretrain --words_ahead 1 trains both directions."
             )
 
     # ---- examples ----

@@ -166,7 +166,7 @@ def test_documents_are_read_each_from_its_beginning(data, tmp_path):
         ({"gradient_accumulation_steps": 7}, "batch_size is 6, so many streams, and cannot be split into 7"),
         (
             {"model": {"model_type": "rnnzoo-birnn"}},
-            "no language model is a rnnzoo-birnn: choose rnnzoo-rnn, rnnzoo-l",
+            "no language model is a rnnzoo-birnn: choose rnnzoo-rnn",
         ),
         ({"model": OPTIONS["model"] | {"bidirectional": True}}, "model.bidirectional is true, but a language model"),
         ({"tokenizer": {"unit": "letter"}}, "unit='letter' is not a choice"),
