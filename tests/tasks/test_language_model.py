@@ -41,13 +41,14 @@ def data(tmp_path_factory):
 
 
 def trained(folder, data, **changes):
-    return run(LanguageModel, folder, data, **OPTIONS | changes)
+    """A run that is not measured on test, which takes a new process."""
+    return run(LanguageModel, folder, data, **OPTIONS | {"validation_only": True} | changes)
 
 
 @pytest.fixture(scope="module")
 def model_folder(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "lm"
-    return folder, trained(folder, data)
+    return folder, trained(folder, data, validation_only=False)
 
 
 def weights(folder):
