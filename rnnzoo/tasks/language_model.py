@@ -52,9 +52,7 @@ class LanguageModelOptions(TextOptions):
             if value := getattr(self, name):
                 raise RecipeError(f"{name} is {value!r}, but a language model has no use for it: leave it out.")
         if self.word_vectors == WORD2VEC:
-            raise RecipeError(
-                "word_vectors is word2vec, but a language model learns such vectors itself: leave it out."
-            )
+            raise RecipeError("word_vectors is word2vec, but a language model has no use for it: leave it out.")
         if not self.documents and self.gradient_accumulation_steps > self.batch_size:
             raise RecipeError(
                 f"batch_size is {self.batch_size}, so many streams, and cannot be split into "
