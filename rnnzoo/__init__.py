@@ -30,6 +30,7 @@ from .modeling_rnnzoo import (
     RNNModel,
 )
 from .modeling_rnnzoo_lm import GRUForCausalLM, LSTMForCausalLM, RNNForCausalLM
+from .scoring import score_texts
 from .tokenization_rnnzoo import CharacterTokenizer, train_tagger_tokenizer, train_tokenizer
 from .zoo import list_models
 
@@ -133,6 +134,7 @@ __all__ = [
     "RecurrentState",
     "list_models",
     "register",
+    "score_texts",
     "train_lm_tokenizer",
     "train_tagger_tokenizer",
     "train_tokenizer",

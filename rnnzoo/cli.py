@@ -58,8 +58,8 @@ def train(argv: list[str]) -> None:
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Prints the answers to some texts."""
-    from transformers import pipeline
+    """Prints the answers to some texts; what a language model writes, token by token."""
+    from transformers import TextStreamer, pipeline
     from transformers.utils import logging
 
     import rnnzoo  # noqa: F401  registers the families
@@ -69,6 +69,10 @@ def predict(options: argparse.Namespace) -> None:
     ask = pipeline(name, model=options.folder)
     document = getattr(ask.model.config, "sentence_token_id", None) is not None
     for text in ["\n".join(_texts(options))] if document and not options.texts else _texts(options):
+        if name == "text-generation" and not options.json:
+            print(text, end="", flush=True)
+            ask(text, streamer=TextStreamer(ask.tokenizer, skip_prompt=True, skip_special_tokens=True), **call)
+            continue
         answer = ask(text, **call)
         print(json.dumps(answer, default=float, ensure_ascii=False) if options.json else _lines(text, answer))
 
@@ -84,8 +88,11 @@ def _pipeline_of(folder: str) -> tuple[str, dict[str, Any]]:
             return description["pipeline"], description["pipeline_options"] | truncation
     from transformers import AutoConfig
 
-    if any("TokenClassification" in name for name in AutoConfig.from_pretrained(folder).architectures or ()):
+    saved = " ".join(AutoConfig.from_pretrained(folder).architectures or ())
+    if "TokenClassification" in saved:
         return "token-classification", {"aggregation_strategy": "simple"}
+    if "CausalLM" in saved:
+        return "text-generation", {"do_sample": True, "max_new_tokens": 60}
     return "text-classification", {}
 
 

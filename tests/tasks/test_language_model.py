@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from rnnzoo.cli import main
 from rnnzoo.data.errors import DataError, RecipeError
 from rnnzoo.scoring import score_texts, token_nats
 from rnnzoo.tasks.language_model import LanguageModel
@@ -66,6 +68,16 @@ def test_it_learns_and_its_folder_scores_and_writes(model_folder):
     prompt = tokenizer("text 1", return_tensors="pt")
     written = tokenizer.decode(model.generate(**prompt, max_new_tokens=30)[0], skip_special_tokens=True)
     assert written.startswith("text 1") and model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("without", ["", "results.json"])
+def test_the_command_writes_on_from_a_text(model_folder, tmp_path, capfd, without):
+    folder = shutil.copytree(model_folder[0], tmp_path / "lm", ignore=shutil.ignore_patterns(without))
+    main(["predict", str(folder), "text 1"])
+    written = capfd.readouterr().out
+    assert written.startswith("text 1") and len(written) > len("text 1 ") and written.endswith("\n")
+    main(["predict", str(folder), "text 1", "--json"])
+    assert json.loads(capfd.readouterr().out)[0]["generated_text"].startswith("text 1")
 
 
 def test_perplexity_is_that_of_a_plain_loop_over_tokens(model_folder):
