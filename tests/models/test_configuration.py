@@ -19,7 +19,10 @@ FIELDS = {field.name for field in fields(RecurrentConfig)} - {field.name for fie
 CHARACTERS = ("character_size", "character_ngrams", "character_embedding_size", "character_vocab_size")
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size", *CHARACTERS)
 MAY_BE_ZERO = ("num_hidden_layers", "character_size", "character_ngrams", "wide_size")
-DROPOUTS = [f"{kind}_dropout" for kind in ("embedding", "hidden", "recurrent", "classifier", "ngram", "wide")]
+DROPOUTS = [
+    f"{kind}_dropout"
+    for kind in ("embedding", "hidden", "recurrent", "recurrent_weight", "classifier", "ngram", "wide")
+]
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id", "sentence_token_id")
 SWITCHES = ("bidirectional", "tie_word_embeddings", "use_crf", "iobes", "pool_repeated_words")
 
