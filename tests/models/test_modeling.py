@@ -261,7 +261,7 @@ def test_a_hook_on_the_backbone_sees_each_call_of_a_head(head, ids, mask, monkey
 READ_BY_SOME = {
     **{"classifier_dropout": 0.9, "pooling": "mean", "window": 2, "use_crf": True},
     **{"iobes": True, "pool_repeated_words": True, "sentence_token_id": 5},
-    **{"wide_size": 8, "wide_dropout": 0.9},
+    **{"wide_size": 8, "wide_dropout": 0.9, "tie_word_embeddings": True},
 }
 # Fields without which another one changes nothing.
 BESIDE = {
