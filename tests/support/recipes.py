@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.state import AcceleratorState, GradientState
-from transformers import pipeline
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from rnnzoo.scoring import score_texts
 from rnnzoo.training.run import run as run_recipe
 from rnnzoo.training.task import Task
 
@@ -31,5 +32,9 @@ def fresh_accelerator() -> None:
 
 def answered_here(folder: Path, name: str, texts: list[str], batch_size: int, **options: Any) -> list:
     """In place of `rnnzoo.training.parity.answers`: asks the pipeline in this process, as a new one takes seconds."""
-    found = pipeline(name, model=str(folder))(texts, batch_size=batch_size, **options)
+    if name == "score":
+        model, tokenizer = (auto.from_pretrained(folder) for auto in (AutoModelForCausalLM, AutoTokenizer))
+        found = list(score_texts(model, tokenizer, texts, batch_size))
+    else:
+        found = pipeline(name, model=str(folder))(texts, batch_size=batch_size, **options)
     return json.loads(json.dumps(found, default=float))
