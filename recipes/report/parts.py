@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any
 
-from recipes.report.columns import BY_WORDS, markdown, mean_and_range
+from recipes.report.columns import BY_WORDS, markdown, mean_and_range, validated
 from recipes.report.runs import Model, by_data, by_name, margin, setting, validation_only
 
 
@@ -85,11 +85,6 @@ def beside_plain(results: list[dict], tested: list[dict]) -> str:
         "\nOn validation. plain: one run, with the seed 0, without the parts that were added for unseen names. The "
         "other scores are means over the seeds.\n"
     )
-
-
-def validated(model: Model) -> str:
-    """The mean over the seeds on validation."""
-    return f"{model.validation:.4f}"
 
 
 def unseen(model: Model) -> str:

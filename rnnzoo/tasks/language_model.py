@@ -44,6 +44,10 @@ class LanguageModelOptions(TextOptions):
         "(truncated back-propagation through time)",
     )
 
+    @property
+    def most_rows(self) -> None:
+        """All texts of a stream are read: how many a number of steps takes depends on their lengths."""
+
     def __post_init__(self):
         super().__post_init__()
         if self.chunk_length < 1:
@@ -144,6 +148,9 @@ class LanguageModel(Task):
             "input_ids": pad(ids, batch_first=True, padding_value=self.tokenizer.pad_token_id),
             "labels": pad(following, batch_first=True, padding_value=-100),
         }
+        if not batch["input_ids"].shape[1]:  # streams that end a token before others: a row of padding each
+            fill = {"input_ids": self.tokenizer.pad_token_id, "labels": -100}
+            batch = {name: torch.full((len(ids), 1), value) for name, value in fill.items()}
         lengths = torch.tensor(list(map(len, ids)))
         if (lengths < batch["input_ids"].shape[1]).any():
             batch["attention_mask"] = (torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]).long()
@@ -162,14 +169,13 @@ class LanguageModel(Task):
             found["initial_state"] = RecurrentState(**{k: part.masked_fill(begins, 0) for k, part in state.items()})
         return found
 
-    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+    def after_forward(self, outputs: Any, batch: dict[str, Tensor]) -> None:
         if "stream" in batch:
             for name, part in outputs.final_state.items():
                 part = part.detach()
                 if name not in self.states:
                     self.states[name] = part.new_zeros(self.streams, *part.shape[1:])
                 self.states[name] = self.states[name].to(part.device).index_copy(0, batch["stream"], part)
-        return outputs.loss
 
     def carried(self) -> dict[str, Tensor]:
         here = PartialState()

@@ -83,6 +83,7 @@ class Step:
         losses = 2 if self.adversaries else 1
         with nullcontext() if synchronise else self.accelerator.no_sync(self.model):
             outputs = self.model(**self.task.inputs(inputs))
+            self.task.after_forward(outputs, inputs)
             # The mean over no labels is NaN; such a micro-batch still takes part in the collective backward pass.
             loss = self.task.loss(outputs, inputs) * (count / all_labels) if count else outputs.logits.sum() * 0
             # Gradients are averaged over processes; times their number, that is the sum that is wanted.

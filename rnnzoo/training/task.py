@@ -232,6 +232,9 @@ class Task:
         """The mean loss over the labels of a batch, for training; by default the model's own."""
         return outputs.loss
 
+    def after_forward(self, outputs: Any, batch: dict[str, Tensor]) -> None:
+        """Takes from the outputs of a training batch what the next step starts from; called without labels too."""
+
     def carried(self) -> dict[str, Tensor]:
         """What training carries from one step to the next besides the weights, for a checkpoint: recurrent states.
 

@@ -146,10 +146,11 @@ def test_a_run_that_is_told_to_stop_resumes_to_the_same_weights(model_folder, da
         assert torch.equal(weights(tmp_path)[name], weight), name
 
 
-def test_micro_batches_carry_the_states_of_their_own_streams(data, tmp_path):
-    plain = OPTIONS["model"] | {"embedding_dropout": 0.0}
-    trained(tmp_path / "one", data, model=plain, max_train_steps=12)
-    trained(tmp_path / "three", data, model=plain, max_train_steps=12, gradient_accumulation_steps=3)
+@pytest.mark.parametrize("chunk_length", [10, 1])  # of one token, some micro-batches have no label, and some no token
+def test_micro_batches_carry_the_states_of_their_own_streams(data, tmp_path, chunk_length):
+    plain = {"model": OPTIONS["model"] | {"embedding_dropout": 0.0}, "num_train_epochs": 1, "learning_rate": 2e-3}
+    trained(tmp_path / "one", data, chunk_length=chunk_length, **plain)
+    trained(tmp_path / "three", data, chunk_length=chunk_length, **plain, gradient_accumulation_steps=6)
     for name, weight in weights(tmp_path / "one").items():
         torch.testing.assert_close(weights(tmp_path / "three")[name], weight, rtol=1e-3, atol=1e-4)
 
@@ -163,6 +164,11 @@ def test_texts_read_lazily_train_as_those_in_memory(model_folder, data, tmp_path
     assert results["dataset"]["splits"] == {"train": 60, "validation": 13, "test": 13}
     for name, weight in weights(tmp_path / "memory").items():
         assert torch.equal(weights(tmp_path / "lazy")[name], weight), name
+
+
+def test_steps_on_texts_that_are_read_lazily_are_as_many_as_asked_for(data, tmp_path):
+    results = trained(tmp_path, data, streaming=True, chunk_length=200, max_train_steps=3)
+    assert results["history"][-1]["step"] == 3
 
 
 def test_documents_are_read_each_from_its_beginning(data, tmp_path):
