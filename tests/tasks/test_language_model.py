@@ -150,9 +150,9 @@ def test_a_run_that_is_told_to_stop_resumes_to_the_same_weights(model_folder, da
 def test_micro_batches_carry_the_states_of_their_own_streams(data, tmp_path, chunk_length):
     plain = {"model": OPTIONS["model"] | {"embedding_dropout": 0.0}, "num_train_epochs": 1, "learning_rate": 2e-3}
     trained(tmp_path / "one", data, chunk_length=chunk_length, **plain)
-    trained(tmp_path / "three", data, chunk_length=chunk_length, **plain, gradient_accumulation_steps=6)
+    trained(tmp_path / "six", data, chunk_length=chunk_length, **plain, gradient_accumulation_steps=6)
     for name, weight in weights(tmp_path / "one").items():
-        torch.testing.assert_close(weights(tmp_path / "three")[name], weight, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(weights(tmp_path / "six")[name], weight, rtol=1e-3, atol=1e-4)
 
 
 def test_texts_read_lazily_train_as_those_in_memory(model_folder, data, tmp_path):
