@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import GenerationMixin
 from transformers.utils import ModelOutput, can_return_tuple
 
+from .candidates_rnnzoo import CandidateLoss
 from .configuration_rnnzoo import GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
 from .modeling_rnnzoo import (
     Batch,
@@ -122,6 +123,7 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
         output_hidden_states: bool | None = None,
         initial_state: RecurrentState | None = None,
         shift_labels: torch.LongTensor | None = None,
+        token_frequencies: torch.FloatTensor | None = None,
         **kwargs,
     ) -> RecurrentCausalLMOutput:
         """Predicts the token after each one; arguments as for the backbone, and:
@@ -136,9 +138,13 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
             logits_to_keep: compute logits for the last so many tokens only, or for those with these numbers; 0: all.
             shift_labels: [B, T], in place of `labels`: the token that follows each one, -100 where none counts. The
                 last one of a chunk of a longer text has one too.
+            token_frequencies: [V], with labels, for training with a large vocabulary: the share of each token in the
+                training texts. The loss is then an estimate, with a softmax over the tokens that are labels, see
+                `CandidateLoss`; logits are not computed: [B, 0, V].
 
         Raises:
-            ValueError: as the backbone does; or both `past_key_values` and `initial_state`.
+            ValueError: as the backbone does; both `past_key_values` and `initial_state`; or `token_frequencies`
+                without labels.
         """
         cache = past_key_values
         if cache is not None:
@@ -150,18 +156,24 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
             attention_mask = attention_mask[:, attention_mask.shape[1] - T :]
         batch = Batch.checked(self.config, input_ids, inputs_embeds, attention_mask, None)
         out = self.backbone.read(batch, nn.Identity(), initial_state, output_hidden_states)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        y = locked_dropout(out.last_hidden_state, self.config.classifier_dropout, self.training)[:, kept]
-        logits = self.lm_head(y if self.projection is None else self.projection(y))
-        loss = None
+        y = locked_dropout(out.last_hidden_state, self.config.classifier_dropout, self.training)
         if labels is not None and shift_labels is None:
             real = batch.rows.real
             if real is not None:
                 labels = labels.masked_fill(~(real & nn.functional.pad(real[:, :-1], (1, 0))), -100)
             shift_labels = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
-        if shift_labels is not None:
-            labels = shift_labels.contiguous()
-            loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=labels, **kwargs)
+        loss = None
+        if token_frequencies is not None:
+            if shift_labels is None:
+                raise ValueError("token_frequencies are for a loss, and there are no labels: give both or neither.")
+            loss = self.estimated_loss(y, shift_labels, token_frequencies, **kwargs)
+            logits = self.logits(y[:, :0])
+        else:
+            kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            logits = self.logits(y[:, kept])
+            if shift_labels is not None:
+                labels = shift_labels.contiguous()
+                loss = self.loss_function(logits, None, self.config.vocab_size, shift_labels=labels, **kwargs)
         seen = T if cache is None else cache.seen + T
         return RecurrentCausalLMOutput(
             loss=loss,
@@ -170,6 +182,20 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
             hidden_states=out.hidden_states,
             final_state=out.final_state,
         )
+
+    def logits(self, y: Tensor) -> Tensor:
+        """[B, T, H] -> [B, T, V]."""
+        return self.lm_head(y if self.projection is None else self.projection(y))
+
+    def estimated_loss(self, y: Tensor, shift_labels: Tensor, token_frequencies: Tensor, **kwargs) -> Tensor:
+        """The mean over the labels, or their sum over the `num_items_in_batch` that a trainer counted."""
+        labels = shift_labels.flatten()
+        counted = labels != -100
+        y, labels = y.flatten(0, 1)[counted], labels[counted, None]
+        y = y if self.projection is None else self.projection(y)
+        weights = token_frequencies.new_ones(labels.shape)
+        total = CandidateLoss.apply(y, self.lm_head.weight, self.lm_head.bias, token_frequencies, labels, weights)
+        return total / kwargs.get("num_items_in_batch", len(labels))
 
 
 class RNNForCausalLM(RecurrentForCausalLM):

@@ -72,7 +72,7 @@ def beside_plain(results: list[dict], tested: list[dict]) -> str:
     rows = [
         [
             name,
-            *(each for get in (validated, unseen) for each in (get(model), get(full[name]))),
+            *(each for get in (validated, unseen, words_per_second) for each in (get(model), get(full[name]))),
             ", ".join(str(run["seed"]) for run in full[name].runs),
         ]
         for model in plain
@@ -80,11 +80,17 @@ def beside_plain(results: list[dict], tested: list[dict]) -> str:
     ]
     if not rows:
         return ""
-    heading = ["model", "f1, plain", "f1", "f1, unseen names, plain", "f1, unseen names", "seeds"]
-    return markdown(heading, rows) + (
+    heading = ["model", "f1, plain", "f1", "f1, unseen names, plain", "f1, unseen names", "words/s, plain", "words/s"]
+    return markdown([*heading, "seeds"], rows) + (
         "\nOn validation. plain: one run, with the seed 0, without the parts that were added for unseen names. The "
-        "other scores are means over the seeds.\n"
+        "other scores are means over the seeds. words/s: on the CPU, 32 sentences at a time.\n"
     )
+
+
+def words_per_second(model: Model) -> str:
+    """That its pipeline tags, where it was measured."""
+    found = model.latency("words_per_second")
+    return "–" if found is None else f"{found:,.0f}"
 
 
 def unseen(model: Model) -> str:

@@ -6,13 +6,14 @@ accelerate launch -m recipes.lm --config recipes/configs/lm/lstm.yaml --dataset 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch import Tensor
+from transformers import PreTrainedModel
 
 import rnnzoo
 from rnnzoo.data import plain
@@ -42,6 +43,11 @@ class LanguageModelOptions(TextOptions):
         64,
         "tokens of a stream that are read in a step; the state is carried from chunk to chunk, gradients are not "
         "(truncated back-propagation through time)",
+    )
+    sampled_softmax: bool = option(
+        False,
+        "in training, compute the softmax over the tokens that are labels in a step, corrected for how probable it is "
+        "that they are, instead of all tokens; several times as fast with a large vocabulary. Evaluation is exact",
     )
 
     @property
@@ -89,6 +95,9 @@ class LanguageModel(Task):
 
     #: Of how many streams a state is carried, and the states, [streams, L, H] each; none before the first step.
     streams = 0
+    #: The share of each token in the training texts, [V], and whether the loss is an estimate that is based on it.
+    frequencies: Tensor
+    estimated = False
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -114,29 +123,41 @@ class LanguageModel(Task):
         return {"input_ids": ids, "length": list(map(len, ids))}
 
     def begin(self, options: LanguageModelOptions) -> None:
-        """Makes one stream of the texts of train, the unlabelled ones among them, unless they are read one by one."""
-        rows, more = self.rows["train"], self.rows.pop("unlabelled", None)
-        if options.documents:
-            if more is not None:
-                self.rows["train"] = Dataset.from_dict(
-                    {name: rows[name][:] + more[name][:] for name in ("input_ids", "length")}
-                )
-            return
-        if isinstance(rows, Dataset):
-            texts = rows["input_ids"][:] + ([] if more is None else more["input_ids"][:])
-            sizes, blocks = [sum(map(len, texts))], lambda: iter([texts])
-        else:
+        """Counts the tokens of train and of the unlabelled texts, and makes one stream of them unless they are read
+        one by one.
+        """
+        texts, more = self.rows["train"], self.rows.pop("unlabelled", None)
+        if more is not None:
+            names = ("input_ids", "length")
+            texts = Dataset.from_dict({name: texts[name][:] + more[name][:] for name in names})
 
-            def blocks() -> Iterator[list[list[int]]]:
-                read = islice(rows.read(), rows.size)
-                while block := [row["text"] for row in islice(read, BLOCK)]:
-                    yield self.encode({"text": block})["input_ids"]
+        def blocks() -> Iterator[list[list[int]]]:
+            if isinstance(texts, Dataset):
+                yield texts["input_ids"][:]
+                return
+            read = islice(texts.read(), texts.size)
+            while block := [row["text"] for row in islice(read, BLOCK)]:
+                yield self.encode({"text": block})["input_ids"]
 
-            sizes = [sum(map(len, block)) for block in blocks()]
-        self.rows["train"] = TokenStreams(
-            blocks, sizes, options.batch_size, options.chunk_length, self.tokenizer.bos_token_id
-        )
-        self.streams = options.batch_size
+        start, sizes, counts = self.tokenizer.bos_token_id, [], torch.zeros(len(self.tokenizer), dtype=torch.long)
+        for block in blocks():
+            tokens = torch.tensor(list(chain.from_iterable(block)), dtype=torch.long)
+            sizes.append(len(tokens))
+            counts += tokens.bincount(minlength=len(counts))
+        counts[start] = 0  # it is given, never predicted
+        self.frequencies, self.estimated = counts / counts.sum(), options.sampled_softmax
+        self.rows["train"] = texts
+        if not options.documents:
+            self.streams = options.batch_size
+            self.rows["train"] = TokenStreams(blocks, sizes, options.batch_size, options.chunk_length, start)
+
+    def fit(self, model: PreTrainedModel, options: LanguageModelOptions) -> None:
+        """Starts the biases of a new model at the logarithms of the frequencies: the prediction without context."""
+        if options.model_name_or_path is None:
+            # A token that train does not have, such as padding, is taken to be half as frequent as the rarest one.
+            rarest = self.frequencies[self.frequencies > 0].min() / 2
+            with torch.no_grad():
+                model.lm_head.bias.copy_(self.frequencies.clamp(min=rarest).log())
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
         """Rows, padded on the right, with the token that follows each one as its label."""
@@ -163,6 +184,8 @@ class LanguageModel(Task):
     def inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         found = {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
         found["shift_labels"] = batch["labels"]
+        if self.estimated:
+            found["token_frequencies"] = self.frequencies = self.frequencies.to(batch["labels"].device)
         if "stream" in batch and self.states:
             streams, begins = batch["stream"], batch["begins"][:, None, None]
             state = {name: part.to(streams.device)[streams] for name, part in self.states.items()}

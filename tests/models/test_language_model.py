@@ -173,6 +173,28 @@ def test_logits_are_computed_for_the_tokens_that_are_asked_for(language_model, i
         torch.testing.assert_close(found, every[:, places], **close)
 
 
+@pytest.mark.parametrize("embedding_size", [4, 5], ids=["of the same width", "projected"])
+def test_the_estimated_loss_and_its_gradients_are_those_of_a_softmax_over_the_labels(embedding_size, ids, mask):
+    model = MODELS[-1].model(tie_word_embeddings=True, embedding_size=embedding_size).double()
+    frequencies = torch.rand(SMALL["vocab_size"], dtype=torch.double)
+    frequencies /= frequencies.sum()
+    out = model(ids, attention_mask=mask, labels=ids, token_frequencies=frequencies)
+    assert out.logits.shape == (*ids.shape[:1], 0, SMALL["vocab_size"])
+    logits, terms, real = model(ids, attention_mask=mask).logits, [], mask.bool()
+    pairs = [(i, t) for i in range(len(ids)) for t in range(ids.shape[1] - 1) if real[i, t] and real[i, t + 1]]
+    words = sorted({ids[i, t + 1].item() for i, t in pairs})
+    q = (1 - (1 - frequencies[words]) ** len(pairs)).log()
+    for i, t in pairs:
+        terms.append(-(logits[i, t, words] - q).log_softmax(0)[words.index(ids[i, t + 1])])
+    wanted = torch.stack(terms).mean()
+    torch.testing.assert_close(out.loss, wanted)
+    weights = [p for p in model.parameters() if p.requires_grad]
+    for ours, plain in zip(torch.autograd.grad(out.loss, weights), torch.autograd.grad(wanted, weights), strict=True):
+        torch.testing.assert_close(ours, plain)
+    counted = model(ids, attention_mask=mask, labels=ids, token_frequencies=frequencies, num_items_in_batch=50).loss
+    torch.testing.assert_close(counted * 50, wanted * len(pairs))
+
+
 # ---- what is refused ----
 
 
@@ -200,3 +222,9 @@ def test_two_states_are_refused(language_model, ids):
     out = language_model(ids, use_cache=True)
     with pytest.raises(ValueError, match="either past_key_values or initial_state"):
         language_model(ids, past_key_values=out.past_key_values, initial_state=out.final_state)
+
+
+def test_an_estimated_loss_without_labels_is_refused(ids):
+    model = MODELS[0].model()
+    with pytest.raises(ValueError, match="token_frequencies are for a loss, and there are no labels"):
+        model(ids, token_frequencies=torch.ones(SMALL["vocab_size"]))

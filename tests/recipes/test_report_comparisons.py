@@ -343,10 +343,11 @@ def test_a_row_stands_beside_its_plain_run_which_has_no_test_score():
     runs = [tagger(f"rnn-{seed}", 0, dataset=on("conll2003")) for seed in (0, 1)]
     for run, f1 in zip(runs, (0.8, 0.9), strict=True):
         run["metrics"] = {"validation": scores(f1, f1 / 2), "test": scores(0.3, 0.2)}
+        run["latency"] = {"milliseconds": 1.0, "words_per_second": 12345.6}
     plain = tagger("rnn-plain-0", 0, dataset=on("conll2003"), config=config(validation_only=True))
     plain["metrics"] = {"validation": scores(0.7, 0.25)}
     alone = plain | {"model": "gru-plain-0"}
     assert beside_plain([plain, alone], runs).splitlines()[2:3] == [
-        "| rnn | 0.7000 | 0.8500 | 0.2500 | 0.4250 | 0, 1 |"
+        "| rnn | 0.7000 | 0.8500 | 0.2500 | 0.4250 | – | 12,346 | 0, 1 |"
     ]
     assert "gru" not in beside_plain([plain, alone], runs) and beside_plain([alone], runs) == ""

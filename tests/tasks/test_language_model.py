@@ -127,6 +127,27 @@ def test_chunks_with_a_carried_state_have_the_loss_of_streams_read_at_once(data,
     assert results["history"][1]["train_loss"] == pytest.approx((sums / counts).mean().item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("changes", [{}, {"documents": True}, {"streaming": True}], ids=str)
+def test_a_new_model_starts_at_the_frequencies_of_tokens(changes, tmp_path):
+    for split in ("train", "test", "validation"):
+        texts = TEXTS[split if split in TEXTS else "test"]
+        (tmp_path / f"{split}.txt").write_text("\n".join(texts), encoding="utf-8")
+    trained(tmp_path / "run", tmp_path, learning_rate=0.0, num_train_epochs=1, **changes)
+    model, tokenizer = (auto.from_pretrained(tmp_path / "run") for auto in (AutoModelForCausalLM, AutoTokenizer))
+    characters = "".join(TEXTS["train"])
+    total = len(characters) + len(TEXTS["train"])
+    shares = {token: model.lm_head.bias[i].exp().item() for token, i in tokenizer.get_vocab().items()}
+    for token, count in {"e": characters.count("e"), " ": characters.count(" "), "</s>": 60}.items():
+        assert shares[token] == pytest.approx(count / total)
+    assert shares["<pad>"] == shares["<s>"] == min(shares.values()) > 0
+
+
+def test_a_sampled_softmax_learns_what_the_complete_one_does(model_folder, data, tmp_path):
+    perplexity = model_folder[1]["metrics"]["validation"]["perplexity"]
+    sampled = trained(tmp_path, data, sampled_softmax=True)["metrics"]["validation"]["perplexity"]
+    assert sampled == pytest.approx(perplexity, rel=0.1)
+
+
 def test_a_run_that_is_told_to_stop_resumes_to_the_same_weights(model_folder, data, tmp_path, monkeypatch):
     folder, _ = model_folder
     after_step = Saver.after_step

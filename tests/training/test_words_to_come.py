@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rnnzoo
+from rnnzoo.candidates_rnnzoo import BLOCK, GROUP, CandidateLoss
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.tasks.pretrain import split_evenly
-from rnnzoo.training.words_to_come import BLOCK, GROUP, CandidateLoss, WordsToCome
+from rnnzoo.training.words_to_come import WordsToCome
 
 
 V, PADDING, UNKNOWN = 12, 0, 2
