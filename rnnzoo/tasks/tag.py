@@ -207,9 +207,15 @@ class Tag(Task):
         (Kiperwasser & Goldberg 2016, https://arxiv.org/abs/1603.04351).
 
         Raises:
-            RecipeError: the model has sub-words, so that it knows all words; or it cannot tell the sentences of a text
-                apart.
+            RecipeError: the model has sub-words, so that it knows all words; it reads spaces; or it cannot tell the
+                sentences of a text apart.
         """
+        if self.tokenizer("a a")["input_ids"] != self.tokenizer(["a", "a"], is_split_into_words=True)["input_ids"]:
+            raise RecipeError(
+                f"The tokenizer of {options.model_name_or_path} has tokens for the spaces of a text, and a tagger "
+                "reads words without them: start from a checkpoint that reads words, such as a language model trained "
+                "with tokenizer.unit word."
+            )
         if options.sentences_per_text > 1 and getattr(self.config, "sentence_token_id", None) is None:
             raise RecipeError(
                 f"sentences_per_text is {options.sentences_per_text}, but the tokenizer of "
@@ -316,7 +322,9 @@ class Tag(Task):
 
     def collate(self, columns: dict[str, list]) -> dict[str, torch.Tensor]:
         names = [name for name in ("input_ids", "character_ids") if name in columns]
-        batch = self.tokenizer.pad({name: columns[name] for name in names}, return_tensors="pt")
+        # On the right, whatever side the tokenizer pads: `starts` are counted from the left.
+        rows = {name: columns[name] for name in names}
+        batch = self.tokenizer.pad(rows, return_tensors="pt", padding_side="right")
         if "character_ids" in batch:  # as long as the longest word of the batch
             used = (batch["character_ids"] != CHARACTER_PAD).flatten(0, 1).any(0).sum()
             batch["character_ids"] = batch["character_ids"][:, :, : max(1, int(used))]

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -211,7 +212,9 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
         fields = task.config_fields | label_fields(theirs if set(theirs) == set(names) else names)
         config = changed(AutoConfig.from_pretrained(path, **fields), options.model)
         loading = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-        model, found = auto_class(task).from_pretrained(path, ignore_mismatched_sizes=not keep, **loading)
+        with warnings.catch_warnings():  # that a head is new is among the notes
+            warnings.filterwarnings("ignore", message=".* whose head does another task")
+            model, found = auto_class(task).from_pretrained(path, ignore_mismatched_sizes=not keep, **loading)
         missing = sorted(found["missing_keys"])
         head = {name for name in model.state_dict() if not name.startswith(f"{model.base_model_prefix}.")}
         if not keep:

@@ -13,7 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rnnzoo.cli import main
 from rnnzoo.data.errors import DataError, RecipeError
 from rnnzoo.scoring import score_texts, token_nats
+from rnnzoo.tasks.classify import Classify
 from rnnzoo.tasks.language_model import LanguageModel
+from rnnzoo.tasks.tag import Tag
 from rnnzoo.training import saver
 from rnnzoo.training.saver import Saver
 from tests.support.recipes import run
@@ -196,6 +198,33 @@ def test_documents_are_read_each_from_its_beginning(data, tmp_path):
     (tmp_path / "more.txt").write_text("\n".join(f"more {n}" for n in range(12)))
     results = trained(tmp_path / "run", data, documents=True, unlabelled=str(tmp_path / "more.txt"), max_train_steps=3)
     assert results["history"][-1]["step"] == 3 and results["dataset"]["unlabelled"] == 12
+
+
+@pytest.mark.parametrize("task", [Classify, Tag])
+def test_a_classifier_and_a_tagger_start_from_its_words_and_layers(task, data, tmp_path):
+    lm, of_task = tmp_path / "lm", tmp_path / "data"
+    trained(lm, data, tokenizer={"unit": "word"}, max_train_steps=1)
+    of_task.mkdir()
+    for split in ("train", "test"):
+        tagged = "".join("text B-X\ndo O\n\n" if n % 2 else "la O\nend B-X\n\n" for n in range(20))
+        labelled = "text,label\n" + "".join("text do,good\n" if n % 2 else "la end,bad\n" for n in range(20))
+        (of_task / f"{split}.{'csv' if task is Classify else 'conll'}").write_text(
+            labelled if task is Classify else tagged
+        )
+    model = {"pooling": "concat"} if task is Classify else {"use_crf": True}
+    steps = {"max_train_steps": 2, "learning_rate": 0.0, "num_threads": 1}
+    results = run(task, tmp_path / "run", of_task, model_name_or_path=str(lm), model=model, **steps)
+    assert f"{lm} has no head for this task: its head is new." in results["notes"]
+    assert results["served"]["largest_difference"] < 1e-5
+    before, after = (load_file(path / "model.safetensors") for path in (lm, tmp_path / "run"))
+    kept = {name for name in before if name.startswith("backbone.")}
+    assert len(kept) > 4 and all(torch.equal(after[name], before[name]) for name in kept)
+    assert AutoTokenizer.from_pretrained(tmp_path / "run").get_vocab() == AutoTokenizer.from_pretrained(lm).get_vocab()
+
+
+def test_a_tagger_cannot_start_from_a_model_that_reads_spaces(model_folder, tmp_path):
+    with pytest.raises(RecipeError, match="has tokens for the spaces of a text"):
+        run(Tag, tmp_path, model_name_or_path=str(model_folder[0]))
 
 
 @pytest.mark.parametrize(
