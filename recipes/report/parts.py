@@ -26,12 +26,14 @@ def table(results: list[dict]) -> str:
     changes = {model.name: changed(base, model) if base else {} for model in found}
     any_wide = any(run.get("wide") for run in results)
     any_unseen = any(BY_WORDS in run["metrics"]["validation"] for run in results)
+    any_tuned = any("outside_score" in run for run in results)
     rows = [
         [
             model.name,
             "; ".join(f"{key} {value}" for key, value in changes[model.name].items()) or "–",
             ", ".join(contained(model.name, changes)) or "–",
             mean_and_range(model.validations),
+            *([untuned(model)] if any_tuned else []),
             *([unseen(model)] if any_unseen else []),
             *([wide_alone(model)] if any_wide else []),
             f"{100 * (model.validation - base.validation):+.1f}" if base and model is not base else "–",
@@ -43,6 +45,7 @@ def table(results: list[dict]) -> str:
     task, dataset = found[0].task, found[0].runs[0]["dataset"]
     heading = ["model", f"changed from {BASE}", "with the parts", f"validation {task.metric}, mean (from, to)"]
     heading += [
+        *(["f1, O untuned"] if any_tuned else []),
         *(["f1, unseen names"] if any_unseen else []),
         *(["its wide part alone"] if any_wide else []),
         "points",
@@ -50,7 +53,8 @@ def table(results: list[dict]) -> str:
         "minutes",
     ]
     known = f" ({dataset['validation']})" if dataset.get("validation") else ""
-    explained = " f1, unseen names: of those with a word that train does not have." if any_unseen else ""
+    explained = " f1, O untuned: before the score of O was tuned." if any_tuned else ""
+    explained += " f1, unseen names: of those with a word that train does not have." if any_unseen else ""
     noise = (
         f" One accuracy is known to ±{margin(found[0].validation, dataset['splits']['validation']):.1f} points."
         if task.metric == "accuracy"
@@ -97,6 +101,14 @@ def unseen(model: Model) -> str:
     """The score of its runs on names with a word that train does not have, on average."""
     found = [run["metrics"]["validation"].get(BY_WORDS) for run in model.runs]
     return f"{mean(scores['unseen']['f1'] for scores in found):.4f}" if all(found) else "–"
+
+
+def untuned(model: Model) -> str:
+    """The score of its runs on validation before the score of O was tuned there, on average; none where it was not."""
+    if not all("outside_score" in run for run in model.runs):
+        return "–"
+    best = [run["history"][run["best_epoch"] - 1]["validation"] for run in model.runs]
+    return f"{mean(scores[model.task.selects] for scores in best):.4f}"
 
 
 def wide_alone(model: Model) -> str:

@@ -330,10 +330,12 @@ def test_taggers_have_parts_too():
     new = tagger("new-0", 0.8, dataset=on("conll2003"))
     new["config"]["validation_only"] = True
     new["metrics"] = {"validation": new["metrics"]["validation"] | {"by_words_of_train": {"unseen": {"f1": 0.4321}}}}
+    new |= {"outside_score": 0.5, "best_epoch": 2, "history": [{"validation": {"f1": f1}} for f1 in (0.1, 0.7654)]}
     heading, _, *rows = parts([run, new]).splitlines()
     places = [[cell.strip() for cell in row.split("|")] for row in (heading, *rows[:2])]
-    column = places[0].index("f1, unseen names")
-    assert [row[column] for row in places[1:]] == ["–", "0.4321"]
+    for column, wanted in (("f1, unseen names", "0.4321"), ("f1, O untuned", "0.7654")):
+        column = places[0].index(column)
+        assert [row[column] for row in places[1:]] == ["–", wanted]
 
 
 def test_a_row_stands_beside_its_plain_run_which_has_no_test_score():
