@@ -83,6 +83,7 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
     backbone_class: ClassVar[type[RecurrentModel]]
     reads = frozenset({"classifier_dropout", "tie_word_embeddings"})
     _tied_weights_keys = {"lm_head.weight": "backbone.embed_tokens.weight"}
+    _is_stateful = True  # a state cannot forget its last tokens, so generate() refuses to have tokens drafted
 
     def __init__(self, config: RecurrentConfig):
         for field, why in _REFUSED.items():

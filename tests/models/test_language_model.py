@@ -196,6 +196,13 @@ def test_a_family_that_reads_both_ways_has_no_language_model():
     assert [name for name, family in FAMILIES.items() if AutoModelForCausalLM not in family.models] == ["BiRNN"]
 
 
+def test_tokens_drafted_by_a_model_or_from_the_prompt_are_refused(prompts):
+    model = MODELS[0].model()
+    for draft in ({"assistant_model": model}, {"prompt_lookup_num_tokens": 2}):
+        with pytest.raises(ValueError, match="assisted generation is not supported with stateful models"):
+            generated(model, prompts[0][:1], **draft)
+
+
 def test_two_states_are_refused(language_model, ids):
     out = language_model(ids, use_cache=True)
     with pytest.raises(ValueError, match="either past_key_values or initial_state"):
