@@ -139,12 +139,18 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
                 last one of a chunk of a longer text has one too.
 
         Raises:
-            ValueError: as the backbone does; or both `past_key_values` and `initial_state`.
+            ValueError: as the backbone does; both `past_key_values` and `initial_state`; or `past_key_values` is a
+                cache of another kind.
         """
         cache = past_key_values
         if cache is not None:
             if initial_state is not None:
                 raise ValueError("Give either past_key_values or initial_state, not both: each is a state.")
+            if not hasattr(cache, "state"):
+                raise ValueError(
+                    f"past_key_values is a {type(cache).__name__}, and this model continues from the one that it has "
+                    "returned itself, with use_cache=True; at the beginning, leave it out."
+                )
             initial_state = cache.state
         T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
         if attention_mask is not None:

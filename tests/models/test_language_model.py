@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LogitsProcessor
+from transformers import AutoModelForCausalLM, DynamicCache, LogitsProcessor
 
 from rnnzoo import FAMILIES, LSTMConfig, LSTMForCausalLM
 from rnnzoo.modeling_rnnzoo_lm import RecurrentCache
@@ -207,3 +207,8 @@ def test_two_states_are_refused(language_model, ids):
     out = language_model(ids, use_cache=True)
     with pytest.raises(ValueError, match="either past_key_values or initial_state"):
         language_model(ids, past_key_values=out.past_key_values, initial_state=out.final_state)
+
+
+def test_a_cache_of_keys_and_values_is_refused(ids):
+    with pytest.raises(ValueError, match="past_key_values is a DynamicCache, and this model continues from the one"):
+        MODELS[0].model()(ids, past_key_values=DynamicCache())
