@@ -45,6 +45,11 @@ class RecurrentCache:
         """Keeps the rows of these beams, in this order."""
         self.state = RecurrentState(*(part.index_select(0, beam_idx) for part in self.state.to_tuple()))
 
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats each row, to write several samples, or search with several beams, from a text that was read once."""
+        rows = torch.arange(len(self.state[0]), device=self.state[0].device)
+        self.reorder_cache(rows.repeat_interleave(repeats))
+
 
 @dataclass
 class RecurrentCausalLMOutput(ModelOutput):

@@ -91,6 +91,15 @@ def test_a_returned_state_continues_the_text_and_can_be_used_again(language_mode
     assert torch.equal(again, complete)
 
 
+@pytest.mark.parametrize("mode", ["several samples", "beams"])
+def test_a_text_that_was_read_once_is_continued_several_times(language_model, prompts, mode):
+    ids, mask = prompts
+    expected = generated(language_model, ids, mask, **MODES[mode])
+    cache = language_model(ids[:, :-1], attention_mask=mask[:, :-1], use_cache=True).past_key_values
+    cache.batch_repeat_interleave(MODES[mode].get("num_beams", MODES[mode]["num_return_sequences"]))
+    assert torch.equal(generated(language_model, ids, mask, past_key_values=cache, **MODES[mode]), expected)
+
+
 def test_word_vectors_and_no_prompt_begin_a_text_too(language_model, prompts):
     ids, mask = prompts
     vectors = language_model.get_input_embeddings()(ids)
