@@ -35,8 +35,8 @@ test-gpu: .venv/installed  ## the tests that need a GPU
 test-lowest: .venv-lowest/installed  ## the default suite with the lowest versions of pyproject.toml; with PYTHON=python3.10, the oldest Python too
 	@.venv-lowest/bin/python -m tests.support.lowest $(SUITE)
 
-test-transformers: .venv/installed  ## transformers' own common tests on every class; they write tests/TRANSFORMERS.md
-	@.venv/bin/python -m tests.support.transformers_common
+test-transformers: .venv/installed  ## transformers' own common tests on every class, with CLONE=<of transformers> those of generate() too; they write tests/TRANSFORMERS.md
+	@.venv/bin/python -m tests.support.transformers_common $(CLONE)
 
 report: .venv/installed  ## tables, pictures and cards, from the results.json files that are committed
 	@.venv/bin/python -m recipes.report

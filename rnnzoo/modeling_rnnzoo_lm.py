@@ -46,6 +46,11 @@ class RecurrentCache:
         """Keeps the rows of these beams, in this order."""
         self.state = RecurrentState(*(part.index_select(0, beam_idx) for part in self.state.to_tuple()))
 
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeats each row, to write several samples, or search with several beams, from a text that was read once."""
+        rows = torch.arange(len(self.state[0]), device=self.state[0].device)
+        self.reorder_cache(rows.repeat_interleave(repeats))
+
 
 @dataclass
 class RecurrentCausalLMOutput(ModelOutput):
@@ -84,6 +89,7 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
     backbone_class: ClassVar[type[RecurrentModel]]
     reads = frozenset({"classifier_dropout", "tie_word_embeddings"})
     _tied_weights_keys = {"lm_head.weight": "backbone.embed_tokens.weight"}
+    _is_stateful = True  # a state cannot forget its last tokens, so generate() refuses to have tokens drafted
 
     def __init__(self, config: RecurrentConfig):
         for field, why in _REFUSED.items():
@@ -143,13 +149,18 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
                 `CandidateLoss`; logits are not computed: [B, 0, V].
 
         Raises:
-            ValueError: as the backbone does; both `past_key_values` and `initial_state`; or `token_frequencies`
-                without labels.
+            ValueError: as the backbone does; both `past_key_values` and `initial_state`; `past_key_values` is a cache
+                of another kind; or `token_frequencies` without labels.
         """
         cache = past_key_values
         if cache is not None:
             if initial_state is not None:
                 raise ValueError("Give either past_key_values or initial_state, not both: each is a state.")
+            if not hasattr(cache, "state"):
+                raise ValueError(
+                    f"past_key_values is a {type(cache).__name__}, and this model continues from the one that it has "
+                    "returned itself, with use_cache=True; at the beginning, leave it out."
+                )
             initial_state = cache.state
         T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
         if attention_mask is not None:

@@ -337,6 +337,12 @@ def _run_fused(fused, x, state, parameters):
         as_cast = torch.autocast(device, enabled=False)  # which on CUDA would cast to fp16, whatever its dtype
     if device == "cuda":
         parameters = _contiguous(parameters)
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # a length of one must not become a constant
+    if fused is torch.lstm and device == "cpu" and not traced and x.shape[1] == 1:
+        # For one token, oneDNN spends several times what the step takes on rearranging the weights.
+        with as_cast:
+            h, c = torch.lstm_cell(x[:, 0], state, *parameters)
+        return h[:, None], h, c
     hx = tuple(part[None].contiguous() for part in state)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     options = (True, 1, 0.0, torch.is_grad_enabled(), False, True)

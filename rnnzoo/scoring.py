@@ -36,7 +36,15 @@ def score_texts(
         model: a language model of the zoo, in eval mode.
         tokenizer: its own, which begins a text with `<s>`.
         texts: may be a generator; `batch_size` of them are read at once.
+
+    Raises:
+        TypeError: `texts` is one str, whose characters would be texts.
+        ValueError: `batch_size` is below 1.
     """
+    if isinstance(texts, str):
+        raise TypeError(f"texts is one str, {texts!r:.60}: give a list of texts, [text] for one.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r} must be at least 1.")
     texts = iter(texts)
     while batch := list(islice(texts, batch_size)):
         rows = [[*row, tokenizer.eos_token_id] for row in tokenizer(batch)["input_ids"]]

@@ -6,7 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from recipes.report.committed import ROOT, committed
+from recipes.report.committed import RESULTS, ROOT, committed
+from recipes.report.generation import draw_generation
 from recipes.report.pages import pages
 from recipes.report.pictures import draw
 from recipes.report.runs import by_data, files, read
@@ -48,6 +49,8 @@ def main(paths: list[str]) -> None:
             print(f"written to {path.relative_to(ROOT)}")
         for dataset, group in committed().items():
             draw(group, ROOT / "recipes" / "pictures", dataset)
+        if (measured := RESULTS / "generation.json").exists():
+            draw_generation(read(measured), ROOT / "recipes" / "pictures")
     except ValueError as error:
         sys.exit(f"error: {error}")
 

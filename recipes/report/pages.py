@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from recipes.report.committed import RESULTS, ROOT, committed, committed_parts, configurations
+from recipes.report.generation import generation
 from recipes.report.parts import beside_plain
 from recipes.report.parts import parts as table_of_parts
 from recipes.report.runs import complete, read
@@ -41,6 +42,8 @@ def pages() -> dict[Path, str]:
     parts["parts"] = "\n".join(tables) or "No runs yet.\n"
     parts["speed"] = speed(read(RESULTS / "speed.json"))
     parts |= {name: crf_speed(read(RESULTS / f"{name}.json")) for name in ("crf", "crf-cuda")}
+    measured = RESULTS / "generation.json"
+    parts["generation"] = generation(read(measured)) if measured.exists() else "No runs yet.\n"
     first_page = {"headline": headline(found["imdb"]), "results": summary(found)}
     places = {ROOT / "recipes" / "RESULTS.md": parts, ROOT / "README.md": first_page}
     return {path: filled(path, parts) for path, parts in places.items()}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LogitsProcessor
+from transformers import AutoModelForCausalLM, DynamicCache, LogitsProcessor
 
 from rnnzoo import FAMILIES, LSTMConfig, LSTMForCausalLM
 from rnnzoo.modeling_rnnzoo_lm import RecurrentCache
@@ -89,6 +89,15 @@ def test_a_returned_state_continues_the_text_and_can_be_used_again(language_mode
         max_new_tokens=7,
     )
     assert torch.equal(again, complete)
+
+
+@pytest.mark.parametrize("mode", ["several samples", "beams"])
+def test_a_text_that_was_read_once_is_continued_several_times(language_model, prompts, mode):
+    ids, mask = prompts
+    expected = generated(language_model, ids, mask, **MODES[mode])
+    cache = language_model(ids[:, :-1], attention_mask=mask[:, :-1], use_cache=True).past_key_values
+    cache.batch_repeat_interleave(MODES[mode].get("num_beams", MODES[mode]["num_return_sequences"]))
+    assert torch.equal(generated(language_model, ids, mask, past_key_values=cache, **MODES[mode]), expected)
 
 
 def test_word_vectors_and_no_prompt_begin_a_text_too(language_model, prompts):
@@ -218,6 +227,13 @@ def test_a_family_that_reads_both_ways_has_no_language_model():
     assert [name for name, family in FAMILIES.items() if AutoModelForCausalLM not in family.models] == ["BiRNN"]
 
 
+def test_tokens_drafted_by_a_model_or_from_the_prompt_are_refused(prompts):
+    model = MODELS[0].model()
+    for draft in ({"assistant_model": model}, {"prompt_lookup_num_tokens": 2}):
+        with pytest.raises(ValueError, match="assisted generation is not supported with stateful models"):
+            generated(model, prompts[0][:1], **draft)
+
+
 def test_two_states_are_refused(language_model, ids):
     out = language_model(ids, use_cache=True)
     with pytest.raises(ValueError, match="either past_key_values or initial_state"):
@@ -228,3 +244,8 @@ def test_an_estimated_loss_without_labels_is_refused(ids):
     model = MODELS[0].model()
     with pytest.raises(ValueError, match="token_frequencies are for a loss, and there are no labels"):
         model(ids, token_frequencies=torch.ones(SMALL["vocab_size"]))
+
+
+def test_a_cache_of_keys_and_values_is_refused(ids):
+    with pytest.raises(ValueError, match="past_key_values is a DynamicCache, and this model continues from the one"):
+        MODELS[0].model()(ids, past_key_values=DynamicCache())

@@ -5,9 +5,12 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 
-from recipes.benchmarks import crf, engine
+from recipes.benchmarks import crf, engine, generation
 from recipes.benchmarks.timing import interleaved
+from recipes.report import generation as report_of_generation
+from recipes.report.pictures import digest
 from recipes.report.speed import crf_speed, speed
 
 
@@ -69,3 +72,20 @@ def test_the_benchmark_of_the_crf_names_the_extra_that_it_needs(small, tmp_path,
     with pytest.raises(SystemExit, match=r"error: .*torchcrf.*pip install -e '\.\[bench\]'"):
         crf.main(folder=tmp_path, calls=10)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_cost_of_a_token_is_a_table_and_a_picture(tmp_path):
+    sizes = {"vocab_size": 16, "embedding_size": 8, "hidden_size": 32, "num_hidden_layers": 1}
+    generation.main(tmp_path, sizes, positions=(10, 20), call=lambda function, *given: function(*given))
+    result = json.loads((tmp_path / "generation.json").read_text())
+    found = {(row["model"], row["way"]): row for row in result["rows"]}
+    assert len(found) == 10 and {row["tokens"] for row in found.values()} == {20}
+    for row in found.values():
+        assert min(row["milliseconds"].values()) > 0 and row["megabytes"].keys() == {"10", "20"}
+    ours, theirs = (found[name]["parameters"] for name in (("LSTM", generation.STATE), ("Llama", generation.CACHE)))
+    assert theirs == pytest.approx(ours, rel=0.2)
+    shown = report_of_generation.generation(result)
+    assert "| GRU, loop by hand, state | " in shown and " | – | – | – | " in shown
+    report_of_generation.draw_generation(result, tmp_path)
+    with Image.open(tmp_path / "generation.png") as picture:
+        assert picture.info["Description"] == digest([result])

@@ -21,6 +21,7 @@ from tests.support.results import SPLITS
 FILES = sorted(path for path in RESULTS.glob("*/*.json") if path.parent.name != PARTS)
 NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
 COMMITTED = committed()
+GENERATION = RESULTS / "generation.json"
 ENTITIES = {
     "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
     "wnut_17": {
@@ -47,6 +48,12 @@ def test_the_pictures_show_these_results(dataset):
     for name in [*PICTURES, *(["labels"] if lines(COMMITTED[dataset]) else [])]:
         with Image.open(ROOT / "recipes" / "pictures" / f"{dataset}-{name}.png") as picture:
             assert picture.info["Description"] == digest(COMMITTED[dataset]), f"{name} is out of date: make report"
+
+
+@pytest.mark.skipif(not GENERATION.exists(), reason="the benchmark of generate() has no results yet")
+def test_the_picture_of_generation_shows_these_results():
+    with Image.open(ROOT / "recipes" / "pictures" / "generation.png") as picture:
+        assert picture.info["Description"] == digest([read(GENERATION)]), "it is out of date: make report"
 
 
 def test_a_result_is_a_complete_run_on_the_complete_data_set():

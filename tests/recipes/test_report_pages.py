@@ -12,6 +12,9 @@ from recipes.report.runs import files, read
 from tests.support.results import config, on, part, result, tagger
 
 
+BENCHMARKS = ("generation", "speed", "crf", "crf-cuda")
+
+
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A repository of its own, with places for tables in its pages, and no runs."""
@@ -23,14 +26,12 @@ def repository(tmp_path, monkeypatch):
     for task in ("imdb", "ner"):
         for folder in ("results", "configs"):
             (tmp_path / "recipes" / folder / task).mkdir(parents=True)
-    for name in ("speed", "crf", "crf-cuda"):
+    for name in BENCHMARKS[1:]:
         given = Path(__file__).parents[2] / "recipes" / "results" / f"{name}.json"
         (tmp_path / "recipes" / "results" / given.name).write_text(given.read_text())
     (tmp_path / "recipes" / "pictures").mkdir()
     write_places(tmp_path / "README.md", "headline", "results")
-    write_places(
-        tmp_path / "recipes" / "RESULTS.md", "imdb", "conll2003", "wnut_17", "parts", "speed", "crf", "crf-cuda"
-    )
+    write_places(tmp_path / "recipes" / "RESULTS.md", "imdb", "conll2003", "wnut_17", "parts", *BENCHMARKS)
     return tmp_path
 
 
@@ -47,8 +48,8 @@ def test_the_report_grows_with_the_results(repository, capsys):
     put(repository, result(dataset=on("imdb")))
     report.main([])
     results, readme = ((repository / path).read_text() for path in ("recipes/RESULTS.md", "README.md"))
-    reviews, news, posts, compared, *benchmarks = results.split("\n# ")
-    assert "No runs yet." in compared
+    reviews, news, posts, compared, generated, *benchmarks = results.split("\n# ")
+    assert "No runs yet." in compared and "No runs yet." in generated
     assert "| a | recurrent |" in reviews and "|" not in news and "|" not in posts
     assert all("|---|" in part for part in benchmarks) and "pytorch-crf / rnnzoo" in benchmarks[-1]
     assert "| imdb | a | recurrent | accuracy 0.5000 |" in readme and "conll2003" not in readme
@@ -89,7 +90,7 @@ def test_runs_that_evaluated_validation_only_have_a_part_of_their_own(repository
 
 def test_a_page_without_a_place_for_a_table_is_named(repository):
     put(repository, result(dataset=on("imdb")))
-    write_places(repository / "recipes" / "RESULTS.md", "conll2003", "parts", "speed", "crf", "crf-cuda")
+    write_places(repository / "recipes" / "RESULTS.md", "conll2003", "parts", *BENCHMARKS)
     with pytest.raises(SystemExit, match="RESULTS.md has no line <!-- imdb: written by make report -->"):
         report.main([])
 

@@ -3,6 +3,9 @@
 The sdist of transformers carries the tests that all of its models, configurations and tokenizers share, but not all
 that these import. pip fetches it, stand-ins fill the gaps, and transformers_cases.py says what is tested. Every
 failure must be explained below, and whatever is explained must fail.
+
+The tests of generate() are not in the sdist: `make test-transformers CLONE=path/to/transformers` takes them from a
+clone of transformers' repository, best of the release that is installed.
 """
 
 import os
@@ -34,10 +37,14 @@ class StandIn(NamedTuple):
     instead: str
 
 
+GENERATION = "generation/test_utils.py"
 STAND_INS = {
-    "generation/test_utils.py": StandIn("class GenerationTesterMixin: ...", "nothing: no class here has `generate()`"),
+    GENERATION: StandIn(
+        "class GenerationTesterMixin: ...",
+        "`test_language_model.py`: `generate()` with a state and without, in every mode, and continuing from one",
+    ),
     "exporters/test_export.py": StandIn(
-        "class ExportTesterMixin: ...",
+        "class ExportTesterMixin: ...\nclass ExportGenerateTesterMixin: ...",
         "`test_modeling.py`, `test_tagging.py`: every class exports with free batch and length",
     ),
     "utils/test_configuration_utils.py": StandIn(
@@ -65,6 +72,13 @@ EXPLAINED = {
         "expects two axes of every input; `character_ids` have a third, the characters of a word"
     ),
 } | {f"TaggerTokenizerTest::test_{name}": ONE_TEXT for name in PAIRS.split()}
+
+#: The same, of the tests that a clone brings.
+EXPLAINED_OF_GENERATION = {
+    "*Test::test_inherits_generation_mixin": (
+        "looks for the mixin among a class's own bases; it is one of `RecurrentForCausalLM`, from which they inherit"
+    ),
+}
 
 
 class Result(NamedTuple):
@@ -94,12 +108,15 @@ def fetched(name: str, pattern: str, *options: str) -> Path:
     return next(CACHE.glob(pattern))
 
 
-def lay_out(folder: Path, archive: Path) -> Path:
+def lay_out(folder: Path, archive: Path, clone: Path | None) -> Path:
     """Makes a package of the archive's tests, the stand-ins, and the zoo's cases; returns the file of the last."""
     package = folder / "tests"
-    for name, text in {"__init__.py": "", **{name: text for name, (text, _) in STAND_INS.items()}}.items():
+    files = {"__init__.py": "", **{name: text for name, (text, _) in STAND_INS.items()}}
+    if clone:
+        files[GENERATION] = (clone / "tests" / GENERATION).read_text(encoding="utf-8")
+    for name, text in files.items():
         (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text(text)
+        (package / name).write_text(text, encoding="utf-8")
     with tarfile.open(archive) as sdist:
         for member in sdist:
             if re.fullmatch(r"[^/]+/tests/\w+\.py", member.name):
@@ -107,11 +124,11 @@ def lay_out(folder: Path, archive: Path) -> Path:
     return Path(shutil.copy(Path(__file__).with_name("transformers_cases.py"), package / "test_rnnzoo.py"))
 
 
-def run(archive: Path, parameterized: Path) -> list[Result]:
+def run(archive: Path, parameterized: Path, clone: Path | None) -> list[Result]:
     """The results of all tests, which run in a process of their own, without this project's options for pytest."""
     with tempfile.TemporaryDirectory(prefix="rnnzoo-transformers-") as name:
         folder = Path(name)
-        file, junit = lay_out(folder, archive), folder / "junit.xml"
+        file, junit = lay_out(folder, archive, clone), folder / "junit.xml"
         settings = {
             # A wheel can be imported as it is.
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(parameterized)]),
@@ -144,7 +161,8 @@ def results(junit: ElementTree.Element) -> list[Result]:
 
 def explanation(result: Result) -> str | None:
     """Why a test fails, as far as it is known."""
-    return next((why for pattern, why in EXPLAINED.items() if fnmatchcase(result.name, pattern)), None)
+    explained = EXPLAINED | EXPLAINED_OF_GENERATION
+    return next((why for pattern, why in explained.items() if fnmatchcase(result.name, pattern)), None)
 
 
 def complaints(found: list[Result]) -> list[str]:
@@ -186,8 +204,16 @@ def table(rows: list[tuple[Result, str]], cases: list[str]) -> str:
     return "\n".join(lines)
 
 
-def report(found: list[Result]) -> str:
-    """TRANSFORMERS.md."""
+def revision(clone: Path) -> str:
+    """What a clone of transformers' repository has checked out."""
+    text = (clone / "src" / "transformers" / "__init__.py").read_text(encoding="utf-8")
+    head = ["git", "-C", clone, "rev-parse", "--short=10", "HEAD"]
+    commit = subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+    return f"{re.search(r'__version__ = .(.*).', text)[1]}, commit `{commit}`"
+
+
+def report(found: list[Result], clone: str = "") -> str:
+    """TRANSFORMERS.md; `clone`: the revision of the clone that the tests of generate() are from."""
     cases = list(dict.fromkeys(result.case for result in found))
     count = Counter((case, result.outcome) for result in found for case in ("all", result.case))
     outcomes = ("passed", "failed", "skipped")
@@ -197,13 +223,17 @@ def report(found: list[Result]) -> str:
     ]
     failed = [(result, explanation(result) or result.said) for result in found if result.outcome == "failed"]
     skipped = [(result, result.said) for result in found if result.outcome == "skipped"]
-    gaps = [f"| `{name}` | {instead} |" for name, (_, instead) in STAND_INS.items()]
+    instead = {name: stand_in.instead for name, stand_in in STAND_INS.items()}
+    if clone:
+        instead[GENERATION] = f"the file of transformers' repository, {clone}"
+    gaps = [f"| `{name}` | {what} |" for name, what in instead.items()]
     versions = ", ".join(f"{name} {version(name)}" for name in ("transformers", "tokenizers", "torch", "pytest"))
     return f"""# The zoo in transformers' own tests
 
 The tests that transformers shares among its models, configurations and tokenizers, on the classes of the zoo: on the
-heads of each family in its default configuration, and as "Full" in both directions, with attention pooling, characters
-and, for taggers, a CRF. Written by `make test-transformers`, which fails if a failure has no reason given here.
+heads of each family in its default configuration, as "Full" in both directions, with attention pooling, characters
+and, for taggers, a CRF, and as "Tied" on language models with tied word embeddings. Written by
+`make test-transformers`, which fails if a failure has no reason given here.
 
 {versions}, Python {platform.python_version()}.
 
@@ -234,16 +264,21 @@ The reasons are the tests' own: hardware or packages that are not there, or what
 """
 
 
-def main() -> int:
-    """Runs the tests and writes the report; 0 if all that fails is explained, and all that is explained fails."""
+def main(clone: Path | None = None) -> int:
+    """Runs the tests and writes the report; 0 if all that fails is explained, and all that is explained fails.
+
+    `clone`: of transformers' repository, for the tests of generate().
+    """
+    if clone and not (clone / "tests" / GENERATION).is_file():
+        sys.exit(f"{clone} has no tests/{GENERATION}: give a clone of https://github.com/huggingface/transformers.")
     release = version("transformers")
     archive = fetched(f"transformers=={release}", f"transformers-{release}.tar.gz", "--no-binary", "transformers")
-    found = run(archive, fetched("parameterized", "parameterized-*.whl"))
-    REPORT.write_text(report(found), encoding="utf-8")
+    found = run(archive, fetched("parameterized", "parameterized-*.whl"), clone)
+    REPORT.write_text(report(found, revision(clone) if clone else ""), encoding="utf-8")
     wrong = complaints(found)
     print(*wrong, f"{len(found)} tests, {len(wrong)} complaints; see {REPORT.relative_to(ROOT)}.", sep="\n")
     return int(bool(wrong))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:])))

@@ -102,6 +102,20 @@ def test_perplexity_is_that_of_a_plain_loop_over_tokens(model_folder):
     assert test["loss"] == pytest.approx(nats / tokens, rel=1e-4)
 
 
+def test_texts_are_scored_whatever_is_beside_them_and_one_string_is_no_list(model_folder):
+    folder, _ = model_folder
+    both = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    texts = ["", "text 1: la end", "?"]
+    alone = [score for text in texts for score in score_texts(*both, [text])]
+    for ours, theirs in zip(score_texts(*both, texts), alone, strict=True):
+        assert ours == (pytest.approx(theirs.nats, rel=1e-5), theirs.tokens)
+    assert [score.tokens for score in alone] == [1, 15, 2]
+    with pytest.raises(TypeError, match="texts is one str, 'text 1': give a list of texts"):
+        list(score_texts(*both, "text 1"))
+    with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
+        list(score_texts(*both, texts, batch_size=0))
+
+
 @pytest.mark.parametrize("model_type", ["rnnzoo-rnn", "rnnzoo-lstm", "rnnzoo-gru"])
 def test_chunks_with_a_carried_state_have_the_loss_of_streams_read_at_once(data, monkeypatch, tmp_path, model_type):
     steps, inputs = [], LanguageModel.inputs

@@ -27,6 +27,7 @@ from recipes.demo import demo
 from rnnzoo.training import resume
 from rnnzoo.training.command_line import main
 from rnnzoo.training.launch import FSDP_NEEDS
+from tests.support import small_streams
 from tests.support.checkpoints import NOT_READ, READ, Code, seal_again, torch_saved
 from tests.support.hub import environment, files_of
 from tests.support.hub_server import WRITES, Hub
@@ -305,6 +306,51 @@ def test_a_recipe_on_two_processes(data, alone_with, tmp_path, recipe, config):
     command = ("-m", "tests.support.recipe_without_fresh_process", recipe.__name__)
     launched(command, config, 2, tmp_path / "two", *data[recipe])
     assert_same_results(tmp_path / "two", *alone_with(recipe), 2)
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory):
+    """The folder with runs on streams of texts: of two processes, one of which is killed in one run, and of one."""
+    folder = tmp_path_factory.mktemp("streams")
+    data, together = small_streams.write_texts(folder / "texts"), (*TORCHRUN, 2, "-m", "tests.support.small_streams")
+    killed = launch(*together, folder, "killed", timeout=300)
+    assert re.search(r"rank +: 1 .*\n +exitcode +: -9 ", killed.stderr), killed.stderr[-3000:]
+    assert [path.name for path in (folder / "killed" / "checkpoints").iterdir()] == ["step-20"]
+    done = launch(*together, folder, "plain", "uninterrupted", "resumed", timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "resuming from" in done.stdout
+    (folder / "alone").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rnnzoo.tasks.language_model.BLOCK", None)  # set by the run, and set back
+        small_streams.trained(folder / "alone", data, "plain")
+    return folder
+
+
+def tensors(*files):
+    """The sum of what is in some files, each the part of a process."""
+    parts = [load_file(file) for file in files]
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+
+def test_two_processes_train_on_streams_as_one_does(streams):
+    together, alone = (tensors(folder / "plain" / "model.safetensors") for folder in (streams, streams / "alone"))
+    assert {name: weight.shape for name, weight in together.items()} == {name: w.shape for name, w in alone.items()}
+    for name, weight in alone.items():
+        torch.testing.assert_close(together[name], weight, rtol=1e-4, atol=1e-5)
+    states = tensors(*(streams / f"plain-{rank}.safetensors" for rank in range(2)))
+    expected = tensors(streams / "alone" / "plain-0.safetensors")
+    assert {len(part) for part in states.values()} == {7} and all(part.any(-1).all() for part in expected.values())
+    torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_that_are_killed_resume_their_streams(streams):
+    resumed, complete = (tensors(streams / name / "model.safetensors") for name in ("killed", "uninterrupted"))
+    assert all(torch.equal(resumed[name], weight) for name, weight in complete.items())
+    resumed, complete = (
+        tensors(*(streams / f"{name}-{rank}.safetensors" for rank in range(2)))
+        for name in ("resumed", "uninterrupted")
+    )
+    assert all(torch.equal(resumed[name], part) for name, part in complete.items())
 
 
 @pytest.mark.slow
