@@ -222,7 +222,7 @@ class _Unspaced:
 # A word of running text, as in corpora of named entities: an abbreviation keeps its periods and a number its
 # separators, hyphenated words are not split, English clitics ('s, n't) are words, and so is a repeated mark.
 _CLITIC = r"'(?:s|m|d|re|ve|ll)(?!\w)"
-_TAGGER_WORDS = (
+TAGGER_WORDS = (
     rf"(?i:{_CLITIC}|n't(?!\w))"
     r"|(?:\b\p{L}\.)+"
     r"|\w+?(?=(?i:n't)(?!\w))"
@@ -442,7 +442,7 @@ def train_tagger_tokenizer(
     tokenizer.add_special_tokens([PAD, BOS, UNK])
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
-    words = _TAGGER_WORDS + (rf"|{LINE_BREAK}" if line_breaks else "")
+    words = TAGGER_WORDS + (rf"|{LINE_BREAK}" if line_breaks else "")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
     unspaced = _Unspaced()
     counted = unspaced.counted(sentences, "".join)
