@@ -184,8 +184,9 @@ def test_logits_are_computed_for_the_tokens_that_are_asked_for(language_model, i
             "bidirectional=True: its backward direction would read the token that it is to predict",
         ),
         ({"character_size": 4}, "character_size=4: generate.. makes ids of tokens"),
+        ({"context_size": 4}, "context_size=4: the context of a word also comes from the words after it"),
     ],
-    ids=["two directions", "characters"],
+    ids=["two directions", "characters", "context"],
 )
 def test_a_model_that_cannot_predict_the_next_token_is_refused(fields, says):
     with pytest.raises(ValueError, match=says):
