@@ -85,7 +85,7 @@ class ContextModel(NamedTuple):
     def record(self) -> dict[str, Any]:
         """What results.json says of it: how it was trained, where its folder tells."""
         file = Path(self.path, "results.json")
-        found = {"name": Path(self.path).name}
+        found = {"model": Path(self.path).resolve().name}
         if file.is_file():
             before = json.loads(file.read_text(encoding="utf-8"))
             kept = ("task", "dataset", "metrics", "num_parameters", "train_seconds", "device", "git_commit", "config")
