@@ -3,10 +3,14 @@
 accelerate launch -m recipes.pretrain_characters --config recipes/configs/pretrain_characters/lstm.yaml
 """
 
-from rnnzoo.tasks.pretrain import run
+from functools import partial
+
+from rnnzoo.tasks import pretrain
 from rnnzoo.tasks.pretrain_characters import PretrainCharacters
 from rnnzoo.training.command_line import main
 
 
+run = partial(pretrain.run, kind=PretrainCharacters)
+
 if __name__ == "__main__":
-    main(lambda: run(kind=PretrainCharacters))
+    main(run)

@@ -9,11 +9,10 @@ from transformers import AutoModel, AutoModelForTokenClassification, AutoTokeniz
 
 import rnnzoo
 from recipes.ner import TASK
+from recipes.pretrain_characters import run as pretrain
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.lm_tokenizer import train_context_tokenizer
 from rnnzoo.tasks.context import ContextModel
-from rnnzoo.tasks.pretrain import run as pretrain
-from rnnzoo.tasks.pretrain_characters import PretrainCharacters
 from rnnzoo.training import saver
 from rnnzoo.training.run import parse
 from rnnzoo.training.saver import Saver
@@ -31,7 +30,7 @@ TAGGER = {
 def pretrained(folder, dataset="made", **changes):
     fresh_accelerator()
     options = {"model": LSTM, "num_train_epochs": 1, "learning_rate": 0.01, "chunk_length": 30, "num_threads": 1}
-    return pretrain(flags(folder, dataset, **{**options, **changes}), PretrainCharacters)
+    return pretrain(flags(folder, dataset, **{**options, **changes}))
 
 
 @pytest.fixture(scope="module")
