@@ -61,6 +61,9 @@ class RecurrentConfig(PreTrainedConfig):
         character_ngrams: the mean of vectors of the word's n-grams of 3 to 5 characters, hashed into this many
             buckets, is added to these features (Bojanowski et al. 2017); 0: they are not read.
         ngram_dropout: in training, the share of the n-grams of each word that the mean leaves out.
+        context_size: features per direction of the states of a frozen character language model, which are added to a
+            word's vector (contextual string embeddings, Akbik et al. 2018); 0: there is none.
+        context_embedding_size: features of a character's vector in that language model.
         character_embedding_size: features of a character's vector.
         character_vocab_size: rows of the character embedding, including padding (0) and unknown characters (1).
         window: a sequence classifier reads only the last `window` real tokens of a row; None: all.
@@ -101,6 +104,8 @@ class RecurrentConfig(PreTrainedConfig):
     character_encoder: Literal["cnn", "lstm"] = "cnn"
     character_ngrams: int = 0
     ngram_dropout: float | int = 0.0
+    context_size: int = 0
+    context_embedding_size: int = 32
     character_embedding_size: int = 30
     character_vocab_size: int = 100
     pad_token_id: int | None = 0
@@ -166,15 +171,21 @@ class RecurrentConfig(PreTrainedConfig):
 
     @property
     def input_size(self) -> int:
-        """Features that the first layer reads: a word's vector and those of its characters."""
-        return self.embedding_size + self.character_size
+        """Features that the first layer reads: a word's vector, those of its characters, and its context."""
+        return self.embedding_size + self.character_size + 2 * self.context_size
+
+    @property
+    def reads_characters(self) -> bool:
+        """Whether a model needs `character_ids`."""
+        return bool(self.character_size or self.context_size)
 
     def validate_sizes(self):
         """Sizes are at least 1, except that there may be no layers, characters, wide part; and none is absurd."""
         sizes = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size")
         characters = ("character_size", "character_ngrams", "character_embedding_size", "character_vocab_size")
-        may_be_zero = ("num_hidden_layers", "wide_size", "character_size", "character_ngrams")
-        for name in (*sizes, *characters):
+        context = ("context_size", "context_embedding_size")
+        may_be_zero = ("num_hidden_layers", "wide_size", "character_size", "character_ngrams", "context_size")
+        for name in (*sizes, *characters, *context):
             value, smallest = getattr(self, name), int(name not in may_be_zero)
             largest = _MOST_LAYERS if name == "num_hidden_layers" else _MOST
             if value is not None and not smallest <= value <= largest:

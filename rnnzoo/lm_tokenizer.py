@@ -6,8 +6,12 @@ from typing import Literal, get_args
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from .tokenization_rnnzoo import BOS, EOS, PAD, UNK, checked, train_tokenizer
+from .tokenization_rnnzoo import BOS, EOS, PAD, TAGGER_WORDS, UNK, checked, train_tokenizer
 
+
+# What separates words, for a character language model whose states taggers read. (Text that has this mark as a word
+# has one separator more.)
+SEPARATOR = "▁"
 
 Unit = Literal["character", "subword", "word"]
 
@@ -106,3 +110,61 @@ def _words(texts: Iterable[str], vocab_size: int, lowercase: bool) -> Tokenizer:
     joined = [decoders.Replace(Regex(gap), "") for gap in _NO_SPACE]
     backend.decoder = decoders.Sequence([decoders.Replace(Regex("^"), " "), decoders.Fuse(), *joined])
     return backend
+
+
+def train_context_tokenizer(
+    sentences: Iterable[list[str]], *, vocab_size: int | None = None, min_count: int = 2
+) -> PreTrainedTokenizerFast:
+    """Train the tokenizer of a character language model whose states taggers read as the context of words.
+
+    A text is split into the words of a tagger, and a token is a character of one, or the `SEPARATOR` that stands
+    before the first word and after each: "U.S. (1)" is ▁ U . S . ▁ ( ▁ 1 ▁ ) ▁. Ids are `<pad>` 0, `<s>` 1, `<unk>` 2,
+    then the characters by frequency. HTML line breaks are spaces.
+
+    Args:
+        sentences: lists of words.
+        vocab_size: number of ids, special tokens included; None: all characters.
+        min_count: rarer characters become `<unk>`, which trains its vector.
+
+    Raises:
+        TypeError, ValueError: as `train_tokenizer` does.
+    """
+    if vocab_size is not None and (type(vocab_size) is not int or vocab_size < 5):
+        raise ValueError(
+            f"vocab_size={vocab_size!r} must be an int of at least 5: three special tokens, ▁ and one more."
+        )
+    if type(min_count) is not int or min_count < 1:
+        raise ValueError(f"min_count={min_count!r} must be an int of at least 1.")
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNK))
+    tokenizer.normalizer = normalizers.Replace(Regex(r"<[bB][rR]\s*/?>"), " ")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(TAGGER_WORDS), behavior="removed", invert=True),
+            pre_tokenizers.Metaspace(SEPARATOR, prepend_scheme="always", split=False),
+            pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated"),
+        ]
+    )
+    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Replace(SEPARATOR, " ")])
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=vocab_size or 2**31,
+        min_frequency=min_count,
+        special_tokens=[PAD, BOS, UNK],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(checked(map(" ".join, sentences)), trainer)
+    if tokenizer.get_vocab_size() < 5:
+        raise ValueError("There is no word in sentences: check the column that they come from.")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {SEPARATOR}",
+        pair=f"$A {SEPARATOR} $B {SEPARATOR}",
+        special_tokens=[(SEPARATOR, tokenizer.token_to_id(SEPARATOR))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        unk_token=UNK,
+        model_input_names=["input_ids", "attention_mask"],
+        split_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )

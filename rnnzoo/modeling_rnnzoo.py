@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput, can_return_tuple
 
 from .characters_rnnzoo import CharacterEncoder
 from .configuration_rnnzoo import BiRNNConfig, GRUConfig, LSTMConfig, RecurrentConfig, RNNConfig
+from .context_rnnzoo import ContextEncoder
 from .crf_rnnzoo import EntityCRF, LinearChainCRF, forbidden_in_iob2
 from .documents_rnnzoo import NO_WORD, Sentences, mean_elsewhere, word_keys
 from .recurrence_rnnzoo import (
@@ -187,11 +188,13 @@ class Batch(NamedTuple):
         words: [B, T] ids, or [B, T, E] vectors.
         characters: [B, T, K] ids of each word's characters, or None.
         rows: which tokens are real.
+        context: [B, T, 2·H], the context of each word; None: the backbone finds it from the characters.
     """
 
     words: Tensor
     characters: Tensor | None
     rows: Rows
+    context: Tensor | None = None
 
     @classmethod
     def checked(
@@ -280,9 +283,9 @@ class Batch(NamedTuple):
             yield chunk if real is None else chunk._replace(rows=RaggedRows(real[:, start : start + size]))
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same function of words and characters."""
-        characters = None if self.characters is None else function(self.characters)
-        return self._replace(words=function(self.words), characters=characters)
+        """The same function of words, characters and context."""
+        characters, context = (None if x is None else function(x) for x in (self.characters, self.context))
+        return self._replace(words=function(self.words), characters=characters, context=context)
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):
@@ -385,6 +388,9 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         for name, weight in model.named_parameters():
             if not weight.is_meta and not weight.isfinite().all():
                 raise SafetensorError(f"{name} has values that are not finite")
+        for module in model.modules():
+            if isinstance(module, ContextEncoder):  # transformers makes new parameters of what it loads
+                module.requires_grad_(False)
         return loaded
 
     def save_pretrained(self, *args, **kwargs):
@@ -409,6 +415,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         super().__init__(config)
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
         self.character_encoder = CharacterEncoder(config) if config.character_size else None
+        self.context_encoder = ContextEncoder(config) if config.context_size else None
         L = config.num_hidden_layers
         widths = ([config.input_size] + [config.output_size] * L)[:L]
         dropouts = config.recurrent_dropout, config.recurrent_weight_dropout
@@ -448,10 +455,13 @@ class RecurrentModel(RecurrentPreTrainedModel):
         """
         if batch is None:
             batch = Batch.checked(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
-        words, characters, rows = batch
+        words, characters, rows, context = batch
         x = self.embed_tokens(rows.pack(words)) if words.ndim == 2 else rows.pack(words.to(self.dtype))  # [B, T, E]
         if self.character_encoder is not None:
             x = torch.cat([x, self.character_encoder(rows.pack(characters)).to(x.dtype)], dim=2)
+        if self.context_encoder is not None:
+            context = self.context_encoder(rows.pack(characters), rows) if context is None else rows.pack(context)
+            x = torch.cat([x, context.to(x.dtype)], dim=2)
         x = locked_dropout(x, self.config.embedding_dropout, self.training)
 
         if output_hidden_states is None:
@@ -497,6 +507,9 @@ class RecurrentModel(RecurrentPreTrainedModel):
                 out.last_hidden_state = of_words(out.last_hidden_state)
             return out
 
+        if self.context_encoder is not None:  # of complete rows, and not of each chunk by itself
+            rows = batch.rows
+            batch = batch._replace(context=rows.unpack(self.context_encoder(rows.pack(batch.characters), rows)))
         words, pooled, weights = [], [], []
         for real, out in self._chunks(batch, initial_state):
             if of_words is not None:
@@ -581,7 +594,7 @@ def check_inputs(config: RecurrentConfig, input_ids, inputs_embeds, attention_ma
         raise ValueError(
             f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(x.shape[:2])}, as for the words."
         )
-    if not config.character_size:
+    if not config.reads_characters:
         return
     if character_ids is None:
         raise ValueError(
@@ -603,6 +616,7 @@ _WHY_COMPLETE = {
     "pooling": "it pools the outputs at all words of the text",
     "wide_size": "its wide part reads all words of the text",
     "use_crf": "its tags are the best path through the complete text",
+    "context_size": "its character language model also reads the text backwards",
     "pool_repeated_words": "it compares each word with all words of the text",
     "sentence_token_id": "it reads each sentence of the text from its beginning",
 }
@@ -693,7 +707,7 @@ class RecurrentForSequenceClassification(RecurrentPreTrainedModel):
             ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text; or
                 `wide_logits` that do not fit, or neither them nor `input_ids` for a model with a wide part.
         """
-        needed = {"bidirectional": False, "window": None, "pooling": "last", "wide_size": 0}
+        needed = {"bidirectional": False, "window": None, "pooling": "last", "wide_size": 0, "context_size": 0}
         check_continues(self.config, initial_state, **needed)
         inputs = input_ids, inputs_embeds, attention_mask, character_ids
         batch = Batch.checked(self.config, *inputs, window=self.config.window)
@@ -748,15 +762,15 @@ class RecurrentForTokenClassification(RecurrentPreTrainedModel):
         sub-token of a word one (B-X, I-X, …), as `rnnzoo.tasks.tag` does. It learns from nothing else: a loss computed
         from the logits would leave its transitions untrained, and its `backward` is refused.
 
-        A model with one direction, no CRF and neither `sentence_token_id` nor `pool_repeated_words` also takes a text
-        in parts, as the sequence classifier does.
+        A model with one direction, no CRF, no context and neither `sentence_token_id` nor `pool_repeated_words` also
+        takes a text in parts, as the sequence classifier does.
 
         Raises:
             ValueError: as the backbone does; or an `initial_state` for a model that needs the complete text; in
                 `backward`, a CRF in training mode that got no labels.
         """
         needed = {"bidirectional": False, "use_crf": False, "pool_repeated_words": False, "sentence_token_id": None}
-        check_continues(self.config, initial_state, **needed)
+        check_continues(self.config, initial_state, **needed, context_size=0)
         batch = Batch.checked(self.config, input_ids, inputs_embeds, attention_mask, character_ids)
         T = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]  # may be 0, when the batch has 1
         if labels is not None and not T:

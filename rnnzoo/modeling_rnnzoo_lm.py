@@ -76,6 +76,7 @@ _REFUSED = {
     "bidirectional": "its backward direction would read the token that it is to predict: use bidirectional=False",
     "character_size": "generate() makes ids of tokens, and no characters of words: use character_size=0, and tokens "
     "that are characters or sub-words",
+    "context_size": "the context of a word also comes from the words after it: use context_size=0",
 }
 
 

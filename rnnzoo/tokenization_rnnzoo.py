@@ -222,7 +222,7 @@ class _Unspaced:
 # A word of running text, as in corpora of named entities: an abbreviation keeps its periods and a number its
 # separators, hyphenated words are not split, English clitics ('s, n't) are words, and so is a repeated mark.
 _CLITIC = r"'(?:s|m|d|re|ve|ll)(?!\w)"
-_TAGGER_WORDS = (
+TAGGER_WORDS = (
     rf"(?i:{_CLITIC}|n't(?!\w))"
     r"|(?:\b\p{L}\.)+"
     r"|\w+?(?=(?i:n't)(?!\w))"
@@ -415,6 +415,7 @@ def train_tagger_tokenizer(
     lowercase: bool = True,
     word_length: int = 20,
     line_breaks: bool = False,
+    letters: str | None = None,
 ) -> CharacterTokenizer:
     """Train a tagger's tokenizer on sentences that are lists of words; it splits raw text into the same kind of words.
 
@@ -432,6 +433,8 @@ def train_tagger_tokenizer(
         lowercase: whether "Good" and "good" are one word in `input_ids`; characters keep their case.
         word_length: characters of a word in `character_ids`; 0 for a tokenizer without characters.
         line_breaks: whether a line break is a word, for a model that reads texts of several sentences, a line each.
+        letters: the characters that `character_ids` tell apart, in the order of their ids; None: those of the
+            sentences that occur `min_count` times.
 
     Raises:
         ValueError: there is no word, or no room for one; or `word_length` is out of range.
@@ -442,14 +445,12 @@ def train_tagger_tokenizer(
     tokenizer.add_special_tokens([PAD, BOS, UNK])
     if lowercase:
         tokenizer.normalizer = normalizers.Lowercase()
-    words = _TAGGER_WORDS + (rf"|{LINE_BREAK}" if line_breaks else "")
+    words = TAGGER_WORDS + (rf"|{LINE_BREAK}" if line_breaks else "")
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(words), behavior="removed", invert=True)
     unspaced = _Unspaced()
     counted = unspaced.counted(sentences, "".join)
     always = [LINE_BREAK] if line_breaks else []
-    letters = _learn_words(
-        tokenizer, UNK, counted, vocab_size=vocab_size, always=always, also=also, min_count=min_count
-    )
+    found = _learn_words(tokenizer, UNK, counted, vocab_size=vocab_size, always=always, also=also, min_count=min_count)
     unspaced.warn(_SPLITS_AT_SPACES)
     return CharacterTokenizer(
         tokenizer_object=tokenizer,
@@ -458,7 +459,7 @@ def train_tagger_tokenizer(
         unk_token=UNK,
         model_input_names=CharacterTokenizer.model_input_names[: 3 if word_length else 2],
         split_special_tokens=True,
-        letters=letters,
+        letters=found if letters is None else letters,
         word_length=word_length,
     )
 

@@ -66,6 +66,11 @@ def crf(model: Model) -> str:
     return "IOBES" if found == "yes" and model.fields.get("iobes") else found
 
 
+def characters(model: Model) -> str:
+    """Whether it reads the characters of words, and the states of a character language model."""
+    return has("character_size")(model) + (", context" if model.fields.get("context_size") else "")
+
+
 def vectors(model: Model) -> str:
     """What its word embeddings were initialised with."""
     given = model.runs[0]["config"].get("word_vectors")
@@ -86,7 +91,11 @@ TRAITS = {
         lambda model: str(model.runs[0]["config"].get("sentences_per_text", 1)),
         "how many consecutive sentences it is given at a time",
     ),
-    "characters": Column("characters", has("character_size"), "whether the characters of a word are read too"),
+    "characters": Column(
+        "characters",
+        characters,
+        "whether the characters of a word are read too, and its context by a character language model",
+    ),
     "CRF": Column(
         "CRF", crf, "whether the best path is decoded, and IOBES where its tags also tell where an entity ends"
     ),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from recipes.report.committed import RESULTS, ROOT, committed, committed_parts, configurations
 from recipes.report.generation import generation
-from recipes.report.parts import beside_plain
+from recipes.report.parts import beside_context, beside_plain
 from recipes.report.parts import parts as table_of_parts
 from recipes.report.runs import complete, read
 from recipes.report.sections import headline, section, summary
@@ -37,9 +37,9 @@ def pages() -> dict[Path, str]:
     """The pages of this repository with what its results say."""
     found = committed()
     parts = {name: section(group, name, configurations(name, group)) for name, group in found.items()}
-    compared, tested = committed_parts(), [run for group in found.values() for run in group]
-    tables = [table for table in (table_of_parts(compared), beside_plain(compared, complete(tested))) if table]
-    parts["parts"] = "\n".join(tables) or "No runs yet.\n"
+    compared, tested = committed_parts(), complete([run for group in found.values() for run in group])
+    tables = table_of_parts(compared), beside_plain(compared, tested), beside_context(compared, tested)
+    parts["parts"] = "\n".join(filter(None, tables)) or "No runs yet.\n"
     parts["speed"] = speed(read(RESULTS / "speed.json"))
     parts |= {name: crf_speed(read(RESULTS / f"{name}.json")) for name in ("crf", "crf-cuda")}
     measured = RESULTS / "generation.json"

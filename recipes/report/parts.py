@@ -10,8 +10,16 @@ from recipes.report.runs import Model, by_data, by_name, margin, setting, valida
 
 BASE = "base"
 
+# What a run may have had from another run.
+BEFORE = ("started_from", "context_model")
+
 # What the name of a run ends in that leaves out all parts that its model was given for unseen names.
 PLAIN = "-plain"
+
+# And of one that reads the states of a character language model, and differs in nothing else.
+CONTEXT = "-context"
+
+_RATES = "words/s: on the CPU, 32 sentences at a time."
 
 
 def parts(results: list[dict]) -> str:
@@ -64,31 +72,48 @@ def table(results: list[dict]) -> str:
         f"\nData: {dataset['name']}, {dataset['splits']['train']:,} training examples; validation{known} of "
         f"{dataset['splits']['validation']:,} examples; test was not evaluated.{noise}{explained} with the parts: "
         f"other rows whose changes are among these. points: difference to {BASE}. minutes: of this run's training, "
-        "word vectors included, and after the plus those of the checkpoint that it starts from; not those of "
-        "teachers.\n"
+        "word vectors included, and after the plus those of the checkpoint that it starts from, or of the language "
+        "model whose states it reads; not those of teachers.\n"
     )
 
 
 def beside_plain(results: list[dict], tested: list[dict]) -> str:
     """The models of some tested runs beside their plain ones, on validation; empty where there are none."""
-    full = {model.name: model for group in by_data(tested) for model in by_name(group)}
-    plain = [model for group in by_data(validation_only(results)) for model in by_name(group)]
-    rows = [
-        [
-            name,
-            *(each for get in (validated, unseen, words_per_second) for each in (get(model), get(full[name]))),
-            ", ".join(str(run["seed"]) for run in full[name].runs),
-        ]
-        for model in plain
-        if (name := model.name.removesuffix(PLAIN)) != model.name and name in full
-    ]
+    rows = beside(results, tested, PLAIN)
     if not rows:
         return ""
     heading = ["model", "f1, plain", "f1", "f1, unseen names, plain", "f1, unseen names", "words/s, plain", "words/s"]
     return markdown([*heading, "seeds"], rows) + (
         "\nOn validation. plain: one run, with the seed 0, without the parts that were added for unseen names. The "
-        "other scores are means over the seeds. words/s: on the CPU, 32 sentences at a time.\n"
+        f"other scores are means over the seeds. {_RATES}\n"
     )
+
+
+def beside_context(results: list[dict], tested: list[dict]) -> str:
+    """The models of some tested runs beside those with a character language model; empty where there are none."""
+    rows = beside(results, tested, CONTEXT)
+    if not rows:
+        return ""
+    heading = ["model", "f1, with context", "f1", "f1, unseen names, with context", "f1, unseen names"]
+    return markdown([*heading, "words/s, with context", "words/s", "seeds"], rows) + (
+        "\nOn validation. with context: one run, with the seed 0, that differs in reading the states of a character "
+        f"language model. The other scores are means over the seeds. {_RATES}\n"
+    )
+
+
+def beside(results: list[dict], tested: list[dict], suffix: str) -> list[list[str]]:
+    """For each run on validation alone whose name ends so, its scores and those of the tested model of that name."""
+    full = {model.name: model for group in by_data(tested) for model in by_name(group)}
+    return [
+        [
+            name,
+            *(each for get in (validated, unseen, words_per_second) for each in (get(model), get(full[name]))),
+            ", ".join(str(run["seed"]) for run in full[name].runs),
+        ]
+        for group in by_data(validation_only(results))
+        for model in by_name(group)
+        if (name := model.name.removesuffix(suffix)) != model.name and name in full
+    ]
 
 
 def words_per_second(model: Model) -> str:
@@ -118,8 +143,8 @@ def wide_alone(model: Model) -> str:
 
 
 def minutes(model: Model) -> str:
-    """Of training, and of that of the checkpoints that its runs started from."""
-    before = [run["started_from"]["train_seconds"] for run in model.runs if run.get("started_from")]
+    """Of training, and of that of the checkpoints that its runs started from, or whose states they read."""
+    before = [found["train_seconds"] for run in model.runs for name in BEFORE if (found := run.get(name))]
     own = mean(run["train_seconds"] for run in model.runs)
     return f"{own / 60:.0f}" + (f" + {mean(before) / 60:.0f}" if before else "")
 

@@ -86,9 +86,13 @@ class Pretrain(TextTask):
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:
         """Texts as chunks of ids, `chunk_length` at most: a row each."""
-        ids = self.tokenizer(columns["text"], return_attention_mask=False)["input_ids"]
+        ids = self.tokenizer(self.as_texts(columns), return_attention_mask=False)["input_ids"]
         chunks = [chunk for row in ids for chunk in split_evenly(row, self.chunk_length)]
         return {"input_ids": chunks, "length": list(map(len, chunks))}
+
+    def as_texts(self, columns: dict[str, list]) -> list[str]:
+        """What the tokenizer reads of the columns of the corpus."""
+        return columns["text"]
 
     def collate(self, columns: dict[str, list]) -> dict[str, Tensor]:
         batch = self.tokenizer.pad({"input_ids": columns["input_ids"]}, return_tensors="pt", padding_side="right")
@@ -111,26 +115,24 @@ def split_evenly(row: list[int], most: int) -> Iterator[list[int]]:
     return (row[left:right] for left, right in zip(borders, borders[1:], strict=False))
 
 
-def run(argv: list[str] | None = None) -> dict[str, Any]:
+def run(argv: list[str] | None = None, kind: type[Pretrain] = Pretrain) -> dict[str, Any]:
     """Pretrains with flags as on the command line, writes the folder, and returns what is in its results.json.
 
     Raises:
         RecipeError: an option, the data or the machine does not allow the run.
     """
-    options = parse(Pretrain, argv)
+    options = parse(kind, argv)
     accelerator = start(options)
     vectors = read_vectors(options)
     with accelerator.main_process_first():
-        corpus = load(Pretrain, options)
+        corpus = load(kind, options)
     accelerator.print(corpus.banner or f"Data: {corpus.name} from {corpus.source}.", *corpus.remarks, sep="\n")
-    texts = words_from(corpus, "text")
-    tokenizer, model, _ = build.build(
-        Pretrain, options, corpus.labels, texts, Pretrain.tokenizer_options(options, vectors)
-    )
-    task = Pretrain(corpus, tokenizer, model.config)
+    texts = words_from(corpus, kind.column)
+    tokenizer, model, _ = build.build(kind, options, corpus.labels, texts, kind.tokenizer_options(options, vectors))
+    task = kind(corpus, tokenizer, model.config)
     task.chunk_length = options.chunk_length
-    parts = {"train": texts, "validation": corpus.splits["validation"]["text"]}
-    task.rows = {name: Dataset.from_dict(task.encode({"text": part[:]})) for name, part in parts.items()}
+    parts = {"train": texts, "validation": corpus.splits["validation"][kind.column]}
+    task.rows = {name: Dataset.from_dict(task.encode({kind.column: part[:]})) for name, part in parts.items()}
     task.seconds_before = start_vectors(model, tokenizer, task.rows, vectors, options)
     ids = torch.from_numpy(pc.list_flatten(task.rows["train"].data["input_ids"]).to_numpy().copy())
     accelerator.print(f"{len(ids):,} tokens in {len(task.rows['train']):,} chunks.")

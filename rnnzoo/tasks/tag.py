@@ -22,6 +22,7 @@ from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.embeddings import WordVectors
 from rnnzoo.tasks import outside_score
+from rnnzoo.tasks.context import ContextModel
 from rnnzoo.tokenization_rnnzoo import CHARACTER_PAD, LINE_BREAK
 from rnnzoo.training import probes
 from rnnzoo.training.options import WORD2VEC, Options, option
@@ -37,6 +38,13 @@ NOWHERE = -1  # the position of a word that is truncated, or that a foreign toke
 class TagOptions(Options):
     """Options of a tagger."""
 
+    context_model: str | None = option(
+        None,
+        "a folder of recipes.pretrain_characters: the states of this character language model at each word are read "
+        "beside the word's vector (contextual string embeddings). It is not trained further, and the checkpoint has a "
+        "copy of it",
+        group="Model",
+    )
     word_dropout: float = option(
         0.0,
         "fraction of the words that training reads as unknown ones, so that their characters and neighbours must tell "
@@ -160,18 +168,26 @@ class Tag(Task):
 
     @classmethod
     def check(cls, options: Options) -> None:
-        """Refuses characters that the model does not read, and the lack of those that it does."""
+        """Refuses characters that the model does not read, the lack of those that it does, and an unfit context."""
         given, size = options.tokenizer.get("word_length"), options.model.get("character_size", 0)
+        if options.context_model and options.model_name_or_path:
+            raise RecipeError(
+                f"context_model is {options.context_model} and model_name_or_path {options.model_name_or_path}: a "
+                "checkpoint keeps the context that it was trained with, if any. Leave out one of them."
+            )
+        if options.context_model:
+            ContextModel.at(options.context_model)
         epsilon = options.adversarial_character_epsilon
         if epsilon and not size and not options.model_name_or_path:
             raise RecipeError(
                 f"adversarial_character_epsilon is {epsilon}, but the model reads no characters: set "
                 "model.character_size, or leave it out."
             )
-        if given is not None and bool(given) != bool(size):
+        if given is not None and bool(given) != bool(size or options.context_model):
             raise RecipeError(
-                f"tokenizer.word_length is {given} and model.character_size {size}: the tokenizer must give "
-                "characters if, and only if, the model reads them. Leave word_length out, or set both."
+                f"tokenizer.word_length is {given}, model.character_size {size} and context_model "
+                f"{options.context_model}: the tokenizer must give characters if, and only if, the model reads them. "
+                "Leave word_length out, or set it and one of the others."
             )
 
     @classmethod
@@ -180,7 +196,14 @@ class Tag(Task):
         words = {"also": () if vectors in (None, WORD2VEC) else vectors.words}
         if options.sentences_per_text > 1:
             words["line_breaks"] = True
+        if options.context_model:
+            return {**words, "letters": ContextModel.at(options.context_model).letters}
         return words if options.model.get("character_size") else {**words, "word_length": 0}
+
+    @classmethod
+    def model_options(cls, options: TagOptions) -> dict[str, Any]:
+        """The sizes of the character language model."""
+        return ContextModel.at(options.context_model).fields if options.context_model else {}
 
     @classmethod
     def load_options(cls, options: TagOptions) -> dict[str, Any]:
@@ -239,12 +262,14 @@ class Tag(Task):
             self._dropped[mark] = 0
 
     def fit(self, model: PreTrainedModel, options: TagOptions) -> None:
-        """Refuses to tune a score that it does not find.
+        """Fills in the character language model, and refuses to tune a score that it does not find.
 
         Raises:
             RecipeError: the model's head is not a dense layer of the usual name.
         """
         super().fit(model, options)
+        if options.context_model:
+            ContextModel.at(options.context_model).fill(model)
         tunes = options.tune_outside_score and self.corpus.scheme is not None
         if tunes and getattr(_head(model), "bias", None) is None:
             raise RecipeError(
@@ -255,8 +280,10 @@ class Tag(Task):
     def finish(
         self, model: PreTrainedModel, options: TagOptions, validate: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Tunes the score of O, if data have it, and says by how much."""
+        """Tunes the score of O, if data have it, and says by how much; and what the context comes from."""
         found = super().finish(model, options, validate)
+        if options.context_model:
+            found = {**found, "context_model": ContextModel.at(options.context_model).record()}
         if not options.tune_outside_score or self.corpus.scheme is None:
             return found
         moved = outside_score.tune(_head(model), self._numbers[OUTSIDE], lambda: validate()["f1"])

@@ -27,6 +27,7 @@ FIELDS = {field.name for field in dataclasses.fields(RecurrentConfig)} - {
     *(field.name for field in dataclasses.fields(PreTrainedConfig)),
     *("vocab_size", "pad_token_id", "bos_token_id", "eos_token_id", "unk_token_id"),
     *("character_vocab_size", "sentence_token_id", "pool_repeated_words"),
+    *("context_size", "context_embedding_size"),
 }
 
 NO_MAX_LENGTH = (
@@ -54,7 +55,7 @@ def model_fields(task: type[Task]) -> set[str]:
 def tokenizer_arguments(task: type[Task]) -> set[str]:
     """Arguments of the function that trains a new model's tokenizer, but for those that follow from other options."""
     parameters = inspect.signature(task.train_tokenizer).parameters
-    return set(parameters) - {next(iter(parameters)), "model_max_length", "also", "line_breaks"}
+    return set(parameters) - {next(iter(parameters)), "model_max_length", "also", "line_breaks", "letters"}
 
 
 def flags(task: type[Task]) -> list[Flag]:
@@ -155,7 +156,7 @@ def build(
     """
     if options.model_name_or_path:
         return from_checkpoint(task, options, names)
-    fields = task.config_fields | label_fields(names)
+    fields = task.config_fields | task.model_options(options) | label_fields(names)
     try:
         tokenizer = task.train_tokenizer(texts, **{**(tokenizer_options or {}), **options.tokenizer})
     except RecipeError:
@@ -295,7 +296,7 @@ def check_pair(path: str, tokenizer: PreTrainedTokenizerBase, config: PreTrained
             f"The tokenizer of {path} has ids up to {highest}, and its model's embedding {config.vocab_size} rows: "
             "they come from different checkpoints."
         )
-    if getattr(config, "character_size", 0):
+    if getattr(config, "reads_characters", False):
         characters = tokenizer.character_vocab_size if getattr(tokenizer, "word_length", 0) else 0
         if not 0 < characters <= config.character_vocab_size:
             raise RecipeError(

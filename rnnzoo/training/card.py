@@ -60,18 +60,26 @@ def card(results: dict[str, Any], *, spread: str = "", comparison: str = "") -> 
 
 def seen_before(results: dict[str, Any]) -> str:
     """What a model has learned from before its examples, as the end of a sentence."""
-    before, taught = results.get("started_from"), results.get("distillation")
-    vectors = "" if before or taught else " and nothing else"
+    before, taught, context = map(results.get, ("started_from", "distillation", "context_model"))
+    vectors = "" if before or taught or context else " and nothing else"
     vectors += VECTORS.get(results["config"]["word_vectors"], "")
     if results["config"]["word_vectors"] == "word2vec" and results["dataset"].get("unlabelled"):
         vectors += " and the unlabelled ones"
     if taught:
         vectors += "; it also learned from the answers of its teachers, and so from what they were trained on"
     if before:
-        texts = f"{before['dataset']['splits']['train'] + before['dataset'].get('unlabelled', 0):,}"
-        vectors += f"; it started from {before['model']}, trained by `{before['task']}` on {texts} texts"
-        vectors += f" of {before['dataset']['name']}"
+        vectors += f"; it started from {before['model']}, {_trained(before)}"
+    if context:
+        vectors += f"; it reads the states of `{context['model']}`, a character language model"
+        vectors += f" {_trained(context)}" if "dataset" in context else ""
     return vectors
+
+
+def _trained(before: dict[str, Any]) -> str:
+    """What trained a model that another one uses, and on how much."""
+    dataset = before["dataset"]
+    texts = f"{dataset['splits']['train'] + dataset.get('unlabelled', 0):,}"
+    return f"trained by `{before['task']}` on {texts} texts of {dataset['name']}"
 
 
 def metadata(results: dict[str, Any]) -> ModelCardData:

@@ -162,6 +162,11 @@ class Task:
         """Arguments of `train_tokenizer` that follow from other options; the user's own win."""
         return {}
 
+    @classmethod
+    def model_options(cls, options: Options) -> dict[str, Any]:
+        """Fields of a new model's configuration that follow from options besides `model`."""
+        return {}
+
     # ---- for the loop ----
 
     def encode(self, columns: dict[str, list]) -> dict[str, list]:

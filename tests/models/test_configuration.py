@@ -17,8 +17,10 @@ from rnnzoo.configuration_rnnzoo import RecurrentConfig
 FIELDS = {field.name for field in fields(RecurrentConfig)} - {field.name for field in fields(PreTrainedConfig)}
 
 CHARACTERS = ("character_size", "character_ngrams", "character_embedding_size", "character_vocab_size")
-SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size", *CHARACTERS)
-MAY_BE_ZERO = ("num_hidden_layers", "character_size", "character_ngrams", "wide_size")
+CONTEXT = ("context_size", "context_embedding_size")
+SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "window", "wide_size")
+SIZES += CHARACTERS + CONTEXT
+MAY_BE_ZERO = ("num_hidden_layers", "character_size", "character_ngrams", "wide_size", "context_size")
 DROPOUTS = [
     f"{kind}_dropout"
     for kind in ("embedding", "hidden", "recurrent", "recurrent_weight", "classifier", "ngram", "wide")

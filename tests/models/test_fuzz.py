@@ -116,7 +116,7 @@ SENSIBLE = {
     "vocab_size": st.integers(8, 20),
     "num_hidden_layers": st.integers(0, 3),
     "bidirectional": st.just(True),
-    "character_size": st.integers(0, 3),
+    **dict.fromkeys(("character_size", "context_size"), st.integers(0, 3)),
     "pooling": st.sampled_from(["last", "mean", "max", "concat", "attention"]),
     "num_labels": SMALL,
     "id2label": st.integers(1, 5).map(lambda n: {i: f"B-{i}" for i in range(n)}),
@@ -155,10 +155,10 @@ def check_configs(drawn):
         "input_ids": torch.randint(config.vocab_size, (2, 3)),
         "attention_mask": torch.tensor([[1, 1, 1], [0, 0, 1]]),
     }
-    if config.character_size:
+    if config.reads_characters:
         batch["character_ids"] = torch.randint(config.character_vocab_size, (2, 3, 4))
     for auto, kind in family.models.items():
-        if auto is AutoModelForCausalLM and (config.bidirectional or config.character_size):
+        if auto is AutoModelForCausalLM and (config.bidirectional or config.reads_characters):
             with pytest.raises(ValueError, match="A language model cannot have"):
                 auto.from_config(config)
             continue

@@ -215,8 +215,9 @@ def test_the_estimated_loss_and_its_gradients_are_those_of_a_softmax_over_the_la
             "bidirectional=True: its backward direction would read the token that it is to predict",
         ),
         ({"character_size": 4}, "character_size=4: generate.. makes ids of tokens"),
+        ({"context_size": 4}, "context_size=4: the context of a word also comes from the words after it"),
     ],
-    ids=["two directions", "characters"],
+    ids=["two directions", "characters", "context"],
 )
 def test_a_model_that_cannot_predict_the_next_token_is_refused(fields, says):
     with pytest.raises(ValueError, match=says):

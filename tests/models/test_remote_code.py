@@ -190,6 +190,7 @@ def test_a_tagger_carries_its_tokenizer(tmp_path):
             vocab_size=len(tokenizer),
             character_vocab_size=tokenizer.character_vocab_size,
             **{"embedding_size": 6, "hidden_size": 5, "character_size": 4, "use_crf": True, "bidirectional": True},
+            **({"context_size": 3} if family == "GRU" else {}),
             **{"num_labels": 5, "id2label": dict(enumerate(labels)), "label2id": {x: i for i, x in enumerate(labels)}},
         )
         model = FAMILIES[family].models[AutoModelForTokenClassification](config).eval()

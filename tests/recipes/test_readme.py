@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes import demo, imdb, ner, pretrain
+from recipes import demo, imdb, ner, pretrain, pretrain_characters
 from recipes.baselines import tfidf
 from rnnzoo import cli
 from rnnzoo.data.synthetic.names import make_sentences
@@ -52,6 +52,8 @@ def run_command(line: str) -> None:
             synthetic = [] if "--dataset" in flags else ["--dataset", "made", "--validation_split", "null"]
             if module == "recipes.pretrain":
                 pretrain.run([*flags, *synthetic, "--unlabelled", "null", *BRIEF])
+            elif module == "recipes.pretrain_characters":
+                pretrain_characters.run([*flags, *synthetic, *BRIEF])
             else:
                 run(importlib.import_module(module).TASK, [*flags, *synthetic, *BRIEF])
         case ["rnnzoo", "train", *flags]:

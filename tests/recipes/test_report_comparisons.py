@@ -11,7 +11,7 @@ from recipes import zoo
 from recipes.report import __main__ as report
 from recipes.report.labels import labels, lines
 from recipes.report.mcnemar import Discordant, correct
-from recipes.report.parts import beside_plain, parts
+from recipes.report.parts import beside_context, beside_plain, parts
 from recipes.report.pictures import digest, draw
 from recipes.report.recurrence import recurrence, twins
 from recipes.report.runs import BAG, RECURRENT, best_by_kind, by_data, models, same_setting, usual_data
@@ -353,3 +353,6 @@ def test_a_row_stands_beside_its_plain_run_which_has_no_test_score():
         "| rnn | 0.7000 | 0.8500 | 0.2500 | 0.4250 | – | 12,346 | 0, 1 |"
     ]
     assert "gru" not in beside_plain([plain, alone], runs) and beside_plain([alone], runs) == ""
+    context = plain | {"model": "rnn-context-0"}
+    assert "| rnn | 0.7000 | 0.8500 | 0.2500 | 0.4250 | – | 12,346 | 0, 1 |" in beside_context([context, plain], runs)
+    assert beside_context([plain], runs) == ""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-from rnnzoo import modeling_rnnzoo
+from rnnzoo import context_rnnzoo, modeling_rnnzoo
 from rnnzoo.configuration_rnnzoo import RecurrentConfig
 from rnnzoo.recurrence_rnnzoo import RecurrentDirection
 from tests.conftest import HEADS, SMALL
@@ -27,6 +27,7 @@ def some_model(rng, heads):
         "num_hidden_layers": rng.randint(1, 3),
         "hidden_size": rng.choice([1, 3, 8, 16, 33]),
         "character_size": 0 if head.auto is AutoModelForCausalLM else rng.choice([0, 4]),
+        "context_size": 0 if head.auto is AutoModelForCausalLM else rng.choice([0, 0, 5]),
         "character_vocab_size": 9,
     }
     if chosen["character_size"]:
@@ -55,7 +56,7 @@ def some_rows(rng, model):
     for _ in range(rng.randint(1, 12)):
         length = rng.randint(0, longest)
         rows.append({"input_ids": torch.randint(3, SMALL["vocab_size"], (length,))})
-        if model.config.character_size:
+        if model.config.reads_characters:
             rows[-1]["character_ids"] = torch.randint(9, (length, characters))
     return rows
 
@@ -105,6 +106,7 @@ def check(number, dtype, heads):
     with pytest.MonkeyPatch.context() as patch:
         chunk = rng.choice([modeling_rnnzoo.CHUNK, 1, 2, 3, 20])
         patch.setattr(modeling_rnnzoo, "CHUNK", chunk)
+        patch.setattr(context_rnnzoo, "CHUNK", rng.choice([context_rnnzoo.CHUNK, 1, 7, 50]))
         together, largest = model(**batch, attention_mask=mask), 0.0
     for place, row in enumerate(rows):
         alone = model(**{name: part[None] for name, part in row.items()})

@@ -95,7 +95,17 @@ def written(tmp_path_factory):
 
 
 def test_the_folder_holds_these_files_and_nothing_else(written):
-    parts = ("candidates", "characters", "configuration", "crf", "documents", "modeling", "recurrence", "wide")
+    parts = (
+        "candidates",
+        "characters",
+        "configuration",
+        "context",
+        "crf",
+        "documents",
+        "modeling",
+        "recurrence",
+        "wide",
+    )
     code = {f"{part}_rnnzoo.py" for part in parts} | {"modeling_rnnzoo_lm.py"}
     model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
     assert set(contents(written[0])) == code | model | {

@@ -290,7 +290,7 @@ def test_options_that_a_tagger_cannot_have_are_refused(tmp_path):
         parse(TASK, flags(tmp_path, "made", model=MODEL, tokenizer={"vocab_size": 9, "word_lenght": 3}))
     with pytest.raises(RecipeError, match="window.*model is not an option"):
         parse(TASK, flags(tmp_path, "made", model=MODEL | {"window": 3}, tokenizer={"vocab_size": 9}))
-    with pytest.raises(RecipeError, match="word_length is 0 and model.character_size 8"):
+    with pytest.raises(RecipeError, match="word_length is 0, model.character_size 8 and context_model None"):
         parse(TASK, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9, "word_length": 0}))
     with pytest.raises(RecipeError, match="character_size.*model is not an option"):
         parse(CLASSIFY, flags(tmp_path, "made", model=FULL, tokenizer={"vocab_size": 9}))
