@@ -83,13 +83,13 @@ def metadata(results: dict[str, Any]) -> ModelCardData:
         pipeline_tag=results["kind"],
         language=known.language if known else "en" if dataset["name"] == "made" else None,
         license="apache-2.0" if path.startswith(f"{NAMESPACE}/") else None,
-        datasets=[known.hub] if known else None,
+        datasets=[known.hub] if known and known.hub else None,
         tags=["rnnzoo", results["model_type"]],
         model_name=Path(path).name,
         eval_results=[
             EvalResult(
                 task_type=results["kind"],
-                dataset_type=known.hub if known else dataset["name"],
+                dataset_type=(known and known.hub) or dataset["name"],
                 dataset_name=f"{dataset['name']} ({dataset['source']})",
                 dataset_split="test",
                 metric_type=name,

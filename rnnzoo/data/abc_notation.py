@@ -1,0 +1,82 @@
+"""Tunes in ABC notation: a book of them, the text of each as language models read it, and its bars.
+
+The standard is https://abcnotation.com/wiki/abc:standard:v2.1.
+"""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import groupby
+
+
+# Those that a tune's text keeps: metre, unit note length, key. The others say nothing of its notes.
+HEADER = ("M", "L", "K")
+# A letter and a colon, but no note before a repeat sign ("G:|").
+_FIELD = re.compile(r"([A-Za-z]):(?![|:])\s*(.*)")
+_NAMED_METRES = {"C": "4/4", "C|": "2/2"}
+_BAR_LINE = re.compile(r"[|:]+(?:\[?\d)?\]?|\[\d")
+
+
+def tunes_of(book: str) -> Iterator[str]:
+    """The tunes of a file in ABC notation; each begins with its X: field."""
+    number = 0
+
+    def tune(line: str) -> int:
+        nonlocal number
+        number += line.startswith("X:")
+        return number
+
+    for number_of_tune, lines in groupby(book.splitlines(), tune):
+        if number_of_tune:  # what stands before the first tune is the book's own header
+            yield "\n".join(lines)
+
+
+def title(abc: str) -> str:
+    """The first title of a tune; "" if it has none."""
+    return next((value for letter, value in map(_field, abc.splitlines()) if letter == "T"), "")
+
+
+def as_text(book: str, abc: str) -> str:
+    """A tune as a language model reads it: its book, metre, unit note length and key, a line each, and its music.
+
+    Of the fields within the music, those of metre, unit note length and key stay. All others are left out, as are
+    comments and the backslashes that continue a line. Where the header has no unit note length, it is the standard's:
+    1/16 for metres below 3/4, else 1/8.
+
+    Raises:
+        ValueError: the tune has no metre, no key or no music: the end of a sentence about it.
+    """
+    header, music = {}, []
+    for line in abc.splitlines():
+        line = line.partition("%")[0].rstrip().removesuffix("\\").strip()
+        letter, value = _field(line)
+        if letter and not music:
+            header[letter] = value
+        elif line and letter in ("", *HEADER):
+            music.append(line)
+    metre = _NAMED_METRES.get(header.get("M", ""), header.get("M", ""))
+    if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", metre):
+        raise ValueError(f"has the metre {metre!r}, which is no fraction such as 6/8")
+    if not header.get("K"):
+        raise ValueError("has no key (K:)")
+    if not music:
+        raise ValueError("has no music")
+    length = header.get("L") or ("1/16" if Fraction(metre) < Fraction(3, 4) else "1/8")
+    return "\n".join([book, f"M:{metre}", f"L:{length}", f"K:{header['K']}", *music])
+
+
+def prompt(text: str) -> str:
+    """The lines of a tune's text before its music."""
+    return "".join(text.splitlines(keepends=True)[:4])
+
+
+def melody(text: str) -> list[str]:
+    """What stands between the bar lines of a tune's text, without chord symbols and white space."""
+    music = "\n".join(line for line in text.splitlines()[1:] if not _field(line)[0])
+    return [bar for bar in _BAR_LINE.split(re.sub(r'"[^"]*"|\s+', "", music)) if bar]
+
+
+def _field(line: str) -> tuple[str, str]:
+    """The letter and the value of a field; of another line, "" and ""."""
+    found = _FIELD.match(line)
+    return (found[1], found[2].strip()) if found else ("", "")
