@@ -23,7 +23,7 @@ class Music(LanguageModel):
         verb="compose",
         example="jigs\nM:6/8\nL:1/8\nK:G\n",
         metric="bits_per_character",
-        metric_meaning="mean negative log2 probability of a character, a tune's label and end included; lower is better",
+        metric_meaning="mean negative log2 probability of a character, label and end included; lower is better",
         lower_is_better=True,
         unit="tune",
     )

@@ -70,6 +70,13 @@ def prompt(text: str) -> str:
     return "".join(text.splitlines(keepends=True)[:4])
 
 
+def as_abc(text: str, number: int = 1, name: str = "") -> str:
+    """A complete tune in ABC notation of the text of one: the inverse of `as_text`, with a number and a title."""
+    book, *lines = text.splitlines()
+    # Two repeat signs in one are written out: not every reader knows them.
+    return f"X:{number}\nT:{name or book}\n" + "\n".join(lines).replace("::", ":||:") + "\n"
+
+
 def melody(text: str) -> list[str]:
     """What stands between the bar lines of a tune's text, without chord symbols and white space."""
     music = "\n".join(line for line in text.splitlines()[1:] if not _field(line)[0])

@@ -114,8 +114,8 @@ def place(dataset: str, default: str) -> Place:
     if known := KNOWN.get(name):
         if known.hub is None:
             raise DataError(
-                f"The data set {name!r} is not read from the Hub. Set RNNZOO_DATA to the folder that holds it in a folder "
-                f"{name}, or name its place with --dataset. It is: {known.about}"
+                f"The data set {name!r} is not on the Hub. Set RNNZOO_DATA to a folder that holds it in a folder of "
+                f"its name, or give its place to --dataset. It is the {known.about}"
             )
         return Place(name, f"Hub: {known.hub}", None, known.hub, known.revision)
     if os.path.exists(name) or not _may_be_hub_id(name):

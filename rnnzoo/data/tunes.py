@@ -22,8 +22,8 @@ from rnnzoo.data.places import place
 SHARED = 0.5
 
 _DESCRIBED = (
-    "A data set of tunes is a parquet file with the columns book and text, an .abc file, or a folder of such files; an "
-    ".abc file is a book, which has the file's name."
+    "A data set of tunes is a parquet file with the columns book and text, an .abc file, or a folder of such files; "
+    "an .abc file is a book, which has the file's name."
 )
 _FEATURES = Features({"text": Value("string")})
 

@@ -1,0 +1,62 @@
+"""Tunes as files: ABC notation, and with the packages of rnnzoo[music] MIDI and a picture of the score."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from recipes.tunes.bars import refused
+from recipes.tunes.playing import played
+from rnnzoo.data.abc_notation import as_abc
+
+
+# What MIDI and pictures need, as they are imported: music21 reads ABC, verovio engraves.
+NEEDED = ("music21", "verovio")
+
+
+def missing() -> str:
+    """What to install for MIDI and pictures; "" if it is there."""
+    lacking = [name for name in NEEDED if find_spec(name) is None]
+    return f"No MIDI and no pictures: {' and '.join(lacking)} not installed, see rnnzoo[music]." if lacking else ""
+
+
+def write(text: str, path: Path, number: int) -> None:
+    """Writes a tune to PATH, which ends in .abc, and where the packages are there, .mid and .svg beside it.
+
+    Of a tune that music21 cannot read there is no MIDI and no picture, which is said.
+    """
+    book, metre, _, key = text.splitlines()[:4]
+    abc = as_abc(text, number, f"{book}, {metre[2:]}, {key[2:]}, number {number}")
+    path.write_text(abc, encoding="utf-8")
+    if missing():
+        return
+    try:
+        if reason := refused(text):
+            raise ValueError(reason)
+        _write_midi(text, path.with_suffix(".mid"))
+        _draw(abc, path.with_suffix(".svg"))
+    except ValueError as error:
+        print(f"{path.name} has no MIDI and no picture: {error}.")
+
+
+def _score(abc: str):
+    from music21.abcFormat import ABCFile, translate
+
+    return translate.abcToStreamScore(ABCFile().readstr(abc))
+
+
+def _write_midi(text: str, path: Path) -> None:
+    """The melody as it is played. Chord symbols have no length of their own, and music21 would make them notes."""
+    from music21.harmony import ChordSymbol
+
+    score = _score(as_abc(played(text)))
+    score.remove(list(score.recurse().getElementsByClass(ChordSymbol)), recurse=True)
+    score.write("midi", path)
+
+
+def _draw(abc: str, path: Path) -> None:
+    import verovio
+    from music21.musicxml.m21ToXml import GeneralObjectExporter
+
+    toolkit = verovio.toolkit()
+    toolkit.setOptions({"adjustPageHeight": True, "pageWidth": 1800, "pageHeight": 60000, "scale": 40})
+    toolkit.loadData(GeneralObjectExporter(_score(abc)).parse().decode())
+    toolkit.renderToSVGFile(str(path), 1)
