@@ -208,7 +208,7 @@ def summary(groups: dict[str, list[dict]]) -> str:
     rows = []
     for dataset, results in groups.items():
         best = best_by_kind(models(complete(results))).values()
-        for model in sorted(best, key=lambda model: -mean(model.scores)):
+        for model in sorted(best, key=lambda model: model.order(mean(model.scores))):
             task, latency = model.task, model.latency("milliseconds")
             rate = model.latency(f"{task.rate}_per_second")
             rows.append(

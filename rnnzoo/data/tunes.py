@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict, Features, Value
 from rnnzoo.data.abc_notation import as_text, melody, title, tunes_of
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.corpus import Corpus, check_fraction
-from rnnzoo.data.division import IN_SOURCE, Division
+from rnnzoo.data.division import IN_SOURCE, TEST_SEED, Division
 from rnnzoo.data.errors import DataError, brief
 from rnnzoo.data.places import place
 
@@ -46,7 +46,7 @@ def load(
     unlabelled: str | None = None,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
 ) -> Corpus:
-    """Read tunes, and hold out a tenth of them as test, the same in every run, and as many as validation, by `seed`.
+    """Read tunes, and hold out a tenth of them as test and as many as validation, the same in every run.
 
     Tunes whose titles differ in a number, an article or punctuation at most, or that share at least half of their
     bars, are versions of one tune, and are on one side. Test and validation have the same share of every book.
@@ -54,7 +54,7 @@ def load(
     Args:
         name: the known data set that the `dataset` "auto" stands for.
         dataset: that, a file or a folder.
-        seed: of the run.
+        seed: of the run; nothing depends on it.
         validation_fraction: what validation gets of the tunes that are not for test.
         validation_split, unlabelled, columns: of other corpora; refused.
 
@@ -72,7 +72,7 @@ def load(
         raise DataError(f"{there.source} is no file and no folder here. {_DESCRIBED}")
     tunes = read(there.path)
     groups = versions(tunes)
-    division = Division([tunes[group[0]].book for group in groups], seed, validation_fraction)
+    division = Division([tunes[group[0]].book for group in groups], TEST_SEED, validation_fraction)
     numbers: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     assign = division.assigner()
     for group in groups:
@@ -84,9 +84,9 @@ def load(
     several = [group for group in groups if len(group) > 1]
     remark = (
         f"{len(tunes)} tunes of {len({tune.book for tune in tunes})} books are divided by book: "
-        f"{len(splits['train'])} to train on, {len(splits['validation'])} for validation (drawn by the seed of the "
-        f"run), {len(splits['test'])} for test (the same in every run). {sum(map(len, several))} of them are versions "
-        f"of {len(several)} tunes, whose versions are on one side."
+        f"{len(splits['train'])} to train on, {len(splits['validation'])} for validation, {len(splits['test'])} for "
+        f"test, the same in every run. {sum(map(len, several))} of them are versions of {len(several)} tunes, and the "
+        "versions of a tune are on one side."
     )
     return Corpus(there.name, there.source + IN_SOURCE, [], DatasetDict(splits), remarks=[remark])
 
