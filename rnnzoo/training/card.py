@@ -1,5 +1,6 @@
 """The model card of a run, from its results.json and a template."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def card(results: dict[str, Any], *, spread: str = "", comparison: str = "") -> 
             ours=ours,
             ours_to_license=zoo,
             task=description,
+            example=json.dumps(description.example, ensure_ascii=False),
             task_name=results["kind"].replace("-", " "),
             call_options=_arguments(description.pipeline_options) + truncation,
             # The tokenizer truncates only where it is told to.
