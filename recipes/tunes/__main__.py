@@ -4,7 +4,7 @@ python -m recipes.tunes MODEL --number 3 --book jigs --metre 6/8 --key G     wit
 python -m recipes.tunes MODEL --number 200 --measure    with labels drawn from the training tunes; what is found goes
                                                         to the results.json of the folder MODEL
 
-A tune is a file .abc, and with the packages of rnnzoo[music] a .mid and a score, .svg, too.
+A tune is a file .abc, and with the packages of rnnzoo[music] a .mid and a score, .svg, too, but for tunes to measure.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from rnnzoo.training import command_line
 from rnnzoo.training.provenance import device_name, git_commit, versions
 
 
-BATCH, LONGEST = 50, 2000  # tunes at a time; characters, of which the longest tune of Nottingham has 1,292
+BATCH, LONGEST = 100, 1500  # tunes at a time; characters, of which the longest tune of Nottingham has 1,292
 SHOWN = 2  # tunes in results.json, for the card
 
 
@@ -131,8 +131,8 @@ def main(arguments: list[str]) -> None:
     texts, unfinished = sample(options.model, prompts, options.seed)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(texts, start=1):
-        write(text, options.output_dir / f"{number:03d}.abc", number)
-    print(f"{len(texts)} tunes written to {options.output_dir}. {missing()}".rstrip())
+        write(text, options.output_dir / f"{number:03d}.abc", number, draw=not options.measure)
+    print(f"{len(texts)} tunes written to {options.output_dir}. {'' if options.measure else missing()}".rstrip())
     if options.measure:
         found = measure(texts, unfinished, corpus, options.seed)
         add(file, found)

@@ -1,11 +1,13 @@
 """Tunes as files: ABC notation, and with the packages of rnnzoo[music] MIDI and a picture of the score."""
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from recipes.tunes.bars import refused
 from recipes.tunes.playing import played
 from rnnzoo.data.abc_notation import as_abc
+from rnnzoo.data.errors import brief
 
 
 # What MIDI and pictures need, as they are imported: music21 reads ABC, verovio engraves.
@@ -18,23 +20,24 @@ def missing() -> str:
     return f"No MIDI and no pictures: {' and '.join(lacking)} not installed, see rnnzoo[music]." if lacking else ""
 
 
-def write(text: str, path: Path, number: int) -> None:
-    """Writes a tune to PATH, which ends in .abc, and where the packages are there, .mid and .svg beside it.
+def write(text: str, path: Path, number: int, draw: bool = True) -> None:
+    """Writes a tune to PATH, which ends in .abc; with `draw`, where the packages are there, .mid and .svg beside it.
 
     Of a tune that music21 cannot read there is no MIDI and no picture, which is said.
     """
     book, metre, _, key = text.splitlines()[:4]
     abc = as_abc(text, number, f"{book}, {metre[2:]}, {key[2:]}, number {number}")
     path.write_text(abc, encoding="utf-8")
-    if missing():
+    if not draw or missing():
         return
-    try:
-        if reason := refused(text):
-            raise ValueError(reason)
-        _write_midi(text, path.with_suffix(".mid"))
-        _draw(abc, path.with_suffix(".svg"))
-    except ValueError as error:
-        print(f"{path.name} has no MIDI and no picture: {error}.")
+    if reason := refused(text):
+        print(f"{path.name} has no MIDI and no picture: {reason}.")
+        return
+    for form, make in ((".mid", partial(_write_midi, text)), (".svg", partial(_draw, abc))):
+        try:
+            make(path.with_suffix(form))
+        except Exception as error:  # music21 reads more than it can write
+            print(f"{path.stem}{form} is not written: {brief(error)}")
 
 
 def _score(abc: str):

@@ -9,12 +9,16 @@ from fractions import Fraction
 from itertools import groupby
 
 
-# Those that a tune's text keeps: metre, unit note length, key. The others say nothing of its notes.
-HEADER = ("M", "L", "K")
+# The unit note length of every text: all tunes count in the same unit.
+UNIT = Fraction(1, 8)
+# The fields that a tune's music keeps: metre and key. The others say nothing of its notes.
+KEPT = ("M", "K")
 # A letter and a colon, but no note before a repeat sign ("G:|").
 _FIELD = re.compile(r"([A-Za-z]):(?![|:])\s*(.*)")
 _NAMED_METRES = {"C": "4/4", "C|": "2/2"}
 _BAR_LINE = re.compile(r"[|:]+(?:\[?\d)?\]?|\[\d")
+# What has no notes, chord symbols and decorations; or a note or a rest, and its length in units, such as 3/2, / or 2.
+_NOTE = re.compile(r'("[^"]*"|![^!]*!)|((?:[A-Ga-g][,\']*)|[xz])(\d*)(/*)(\d*)')
 
 
 def tunes_of(book: str) -> Iterator[str]:
@@ -39,9 +43,9 @@ def title(abc: str) -> str:
 def as_text(book: str, abc: str) -> str:
     """A tune as a language model reads it: its book, metre, unit note length and key, a line each, and its music.
 
-    Of the fields within the music, those of metre, unit note length and key stay. All others are left out, as are
-    comments and the backslashes that continue a line. Where the header has no unit note length, it is the standard's:
-    1/16 for metres below 3/4, else 1/8.
+    Of the fields within the music, those of metre and key stay. All others are left out, as are comments and the
+    backslashes that continue a line. Lengths are written in eighths, whatever the unit note length of the tune; where
+    it has none, it is the standard's: 1/16 for metres below 3/4, else 1/8.
 
     Raises:
         ValueError: the tune has no metre, no key or no music: the end of a sentence about it.
@@ -50,19 +54,48 @@ def as_text(book: str, abc: str) -> str:
     for line in abc.splitlines():
         line = line.partition("%")[0].rstrip().removesuffix("\\").strip()
         letter, value = _field(line)
-        if letter and not music:
+        if letter and (letter == "L" or not music):
             header[letter] = value
-        elif line and letter in ("", *HEADER):
+        elif letter in KEPT:
             music.append(line)
-    metre = _NAMED_METRES.get(header.get("M", ""), header.get("M", ""))
-    if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", metre):
-        raise ValueError(f"has the metre {metre!r}, which is no fraction such as 6/8")
+        elif line and not letter:
+            # Two repeat signs in one are written out: music21 overlooks them at the end of a line.
+            music.append(in_eighths(line, _unit(header)).replace("::", ":||:"))
     if not header.get("K"):
         raise ValueError("has no key (K:)")
     if not music:
         raise ValueError("has no music")
-    length = header.get("L") or ("1/16" if Fraction(metre) < Fraction(3, 4) else "1/8")
-    return "\n".join([book, f"M:{metre}", f"L:{length}", f"K:{header['K']}", *music])
+    return "\n".join([book, f"M:{_metre(header)}", f"L:{UNIT}", f"K:{header['K']}", *music])
+
+
+def in_eighths(line: str, unit: Fraction) -> str:
+    """A line of music whose lengths are in `unit`, with lengths in eighths. That of a chord is a factor, and stays."""
+
+    def scaled(found: re.Match) -> str:
+        other, note, number, slashes, divisor = found.groups()
+        if other:
+            return other
+        # A slash without a number halves, two of them quarter.
+        below = int(divisor) if divisor else 2 ** len(slashes)
+        length = Fraction(int(number or 1), below) * unit / UNIT
+        above, below = length.numerator, length.denominator
+        return note + (str(above) if above > 1 else "") + (f"/{below}" if below > 1 else "")
+
+    return line if unit == UNIT else _NOTE.sub(scaled, line)
+
+
+def _metre(header: dict[str, str]) -> str:
+    metre = _NAMED_METRES.get(header.get("M", ""), header.get("M", ""))
+    if not re.fullmatch(r"[1-9]\d*/[1-9]\d*", metre):
+        raise ValueError(f"has the metre {metre!r}, which is no fraction such as 6/8")
+    return metre
+
+
+def _unit(header: dict[str, str]) -> Fraction:
+    written = header.get("L") or ("1/16" if Fraction(_metre(header)) < Fraction(3, 4) else "1/8")
+    if not re.fullmatch(r"1/(1|2|4|8|16|32|64)", written):
+        raise ValueError(f"has the unit note length {written!r}, which is none such as 1/8")
+    return Fraction(written)
 
 
 def prompt(text: str) -> str:
@@ -73,8 +106,7 @@ def prompt(text: str) -> str:
 def as_abc(text: str, number: int = 1, name: str = "") -> str:
     """A complete tune in ABC notation of the text of one: the inverse of `as_text`, with a number and a title."""
     book, *lines = text.splitlines()
-    # Two repeat signs in one are written out: not every reader knows them.
-    return f"X:{number}\nT:{name or book}\n" + "\n".join(lines).replace("::", ":||:") + "\n"
+    return f"X:{number}\nT:{name or book}\n" + "\n".join(lines) + "\n"
 
 
 def melody(text: str) -> list[str]:
