@@ -97,7 +97,6 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--book", help="what kind of tune, a book of the training data such as jigs or waltzes")
     parser.add_argument("--metre", help="such as 6/8")
     parser.add_argument("--key", help="such as G or Em")
-    parser.add_argument("--length", help="unit note length, such as 1/8 (default: the one that ABC has for the metre)")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/tunes"), help="default: runs/tunes")
     parser.add_argument(
         "--measure",
@@ -118,9 +117,8 @@ def main(arguments: list[str]) -> None:
     if options.measure and find_spec("music21") is None:
         raise RecipeError("--measure needs music21, which is not installed: pip install 'rnnzoo[music]'.")
     if all(label):
-        length = f"L:{options.length}\n" * bool(options.length)
         try:
-            text = as_text(options.book, f"M:{options.metre}\n{length}K:{options.key}\nz")
+            text = as_text(options.book, f"M:{options.metre}\nK:{options.key}\nz")
         except ValueError as error:
             raise RecipeError(f"The label {error}.") from error
         prompts = [prompt(text)] * options.number

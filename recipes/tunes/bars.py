@@ -28,6 +28,9 @@ def refused(text: str) -> str:
     from music21.abcFormat import ABCFile, translate
 
     abc = as_abc(text)
+    sounds = re.sub(r'"[^"\n]*"|![^!\n]*!|^[A-Z]:(?![|:]).*', "", abc, flags=re.MULTILINE)
+    if other := re.search(r"[^\WA-Ga-gxz\d_]", sounds):
+        return f"it has {other[0]!r} for a note, which music21 takes for a C"
     try:
         handler = ABCFile().readstr(abc)
         translate.abcToStreamScore(handler)

@@ -50,9 +50,8 @@ def _write_midi(text: str, path: Path) -> None:
     """The melody as it is played. Chord symbols have no length of their own, and music21 would make them notes."""
     from music21.harmony import ChordSymbol
 
-    score = _score(as_abc(played(text)))
-    score.remove(list(score.recurse().getElementsByClass(ChordSymbol)), recurse=True)
-    score.write("midi", path)
+    sounds = _score(as_abc(played(text))).flatten().notesAndRests
+    sounds.getElementsNotOfClass(ChordSymbol).stream().write("midi", path)
 
 
 def _draw(abc: str, path: Path) -> None:
