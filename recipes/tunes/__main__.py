@@ -49,8 +49,8 @@ def sample(folder: str, prompts: list[str], seed: int) -> tuple[list[str], list[
     return texts, [number for number, row in enumerate(rows) if tokenizer.eos_token_id not in row]
 
 
-def corpus_of(folder: Path) -> Corpus:
-    """The tunes that a model was trained on, and those that were held out.
+def corpus_of(folder: Path, *, in_other_keys: bool = False) -> Corpus:
+    """The tunes that a model was trained on, with copies in other keys if it had some, and those that were held out.
 
     Raises:
         RecipeError: the folder has no results of recipes.music.
@@ -59,7 +59,8 @@ def corpus_of(folder: Path) -> Corpus:
     if run["task"] != TASK.name:
         raise RecipeError(f"{folder} was trained by recipes.{run['task']}, not by recipes.{TASK.name}.")
     config = run["config"]
-    return TASK.load(config["dataset"], seed=config["seed"], validation_fraction=config["validation_fraction"])
+    more = {"transpositions": config.get("transpositions", 0)} if in_other_keys else {}
+    return TASK.load(config["dataset"], seed=config["seed"], validation_fraction=config["validation_fraction"], **more)
 
 
 def measure(texts: list[str], unfinished: list[int], corpus: Corpus, seed: int) -> dict[str, Any]:
@@ -132,7 +133,7 @@ def main(arguments: list[str]) -> None:
         write(text, options.output_dir / f"{number:03d}.abc", number, draw=not options.measure)
     print(f"{len(texts)} tunes written to {options.output_dir}. {'' if options.measure else missing()}".rstrip())
     if options.measure:
-        found = measure(texts, unfinished, corpus, options.seed)
+        found = measure(texts, unfinished, corpus_of(Path(options.model), in_other_keys=True), options.seed)
         add(file, found)
         for name in ("sampled", "test"):
             print(f"{name}: {found[name]}")

@@ -103,6 +103,11 @@ def prompt(text: str) -> str:
     return "".join(text.splitlines(keepends=True)[:4])
 
 
+def key(text: str) -> str:
+    """The key of a tune's text, such as G or Em."""
+    return text.splitlines()[3].removeprefix("K:")
+
+
 def as_abc(text: str, number: int = 1, name: str = "") -> str:
     """A complete tune in ABC notation of the text of one: the inverse of `as_text`, with a number and a title."""
     book, *lines = text.splitlines()

@@ -1,5 +1,6 @@
 """Corpora of tunes in ABC notation, divided so that the versions of a tune are on one side."""
 
+import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -10,16 +11,19 @@ from typing import NamedTuple
 import pyarrow.parquet
 from datasets import Dataset, DatasetDict, Features, Value
 
-from rnnzoo.data.abc_notation import as_text, melody, title, tunes_of
+from rnnzoo.data.abc_notation import as_text, key, melody, title, tunes_of
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.corpus import Corpus, check_fraction
 from rnnzoo.data.division import IN_SOURCE, TEST_SEED, Division
 from rnnzoo.data.errors import DataError, brief
 from rnnzoo.data.places import place
+from rnnzoo.data.transposing import signature, transposed
 
 
 # Tunes that share so many of their bars are versions of one another: of the different bars of the one with fewer.
 SHARED = 0.5
+# Of the keys into which tunes are transposed, in sharps: from two flats to four sharps, as nearly all tunes have them.
+SIGNATURES = (-2, 4)
 
 _DESCRIBED = (
     "A data set of tunes is a parquet file with the columns book and text, an .abc file, or a folder of such files; "
@@ -45,6 +49,7 @@ def load(
     validation_split: str | None = None,
     unlabelled: str | None = None,
     columns: Columns = Columns(),  # noqa: B008, it is frozen
+    transpositions: int = 0,
 ) -> Corpus:
     """Read tunes, and hold out a tenth of them as test and as many as validation, the same in every run.
 
@@ -54,9 +59,10 @@ def load(
     Args:
         name: the known data set that the `dataset` "auto" stands for.
         dataset: that, a file or a folder.
-        seed: of the run; nothing depends on it.
+        seed: of the run, which draws the keys of `transpositions`.
         validation_fraction: what validation gets of the tunes that are not for test.
         validation_split, unlabelled, columns: of other corpora; refused.
+        transpositions: in how many other keys, of two flats to four sharps, train has each of its tunes as well.
 
     Raises:
         DataError: there is no such data set, or a tune of it cannot be read.
@@ -81,14 +87,32 @@ def load(
         split: Dataset.from_dict({"text": [tunes[number].text for number in sorted(chosen)]}, features=_FEATURES)
         for split, chosen in numbers.items()
     }
+    written = len(splits["train"])
+    if transpositions:
+        rng, texts = random.Random(seed), splits["train"]["text"][:]
+        texts += [other for text in texts for other in in_other_keys(text, transpositions, rng)]
+        splits["train"] = Dataset.from_dict({"text": texts}, features=_FEATURES)
     several = [group for group in groups if len(group) > 1]
     remark = (
         f"{len(tunes)} tunes of {len({tune.book for tune in tunes})} books are divided by book: "
-        f"{len(splits['train'])} to train on, {len(splits['validation'])} for validation, {len(splits['test'])} for "
+        f"{written} to train on, {len(splits['validation'])} for validation, {len(splits['test'])} for "
         f"test, the same in every run. {sum(map(len, several))} of them are versions of {len(several)} tunes, and the "
         "versions of a tune are on one side."
+    ) + f" Of those to train on there are {len(splits['train']) - written} copies in other keys." * bool(
+        transpositions
     )
     return Corpus(there.name, there.source + IN_SOURCE, [], DatasetDict(splits), remarks=[remark])
+
+
+def in_other_keys(text: str, number: int, rng: random.Random) -> Iterator[str]:
+    """A tune in so many other keys of `SIGNATURES`; in none if its key cannot be read, or its notes not be moved."""
+    fewest, most = SIGNATURES
+    try:
+        sharps = signature(key(text))
+        others = [fifths for fifths in range(fewest - sharps, most - sharps + 1) if fifths]
+        yield from [transposed(text, fifths) for fifths in rng.sample(others, min(number, len(others)))]
+    except ValueError:
+        return
 
 
 def stream(name: str, dataset: str = "auto", **chosen) -> Corpus:
