@@ -126,6 +126,16 @@ def trait(name: str) -> Column:
     return Column(name.rpartition(".")[2], cell)
 
 
+def difference(lower_is_better: bool) -> Column:
+    """From validation to test: in points, but for a metric that is no share."""
+    scale, form, unit = (1, "+.4f", "difference") if lower_is_better else (100, "+.1f", "points")
+    return Column(
+        "test − validation",
+        lambda model: format(scale * (mean(model.scores) - model.validation), form),
+        f"{unit} from the validation score to the test score",
+    )
+
+
 def columns(model: Model) -> list[Column]:
     """The columns of the table that this model belongs to."""
     task = model.task
@@ -145,11 +155,7 @@ def columns(model: Model) -> list[Column]:
             "the score that selects, mean over the seeds; in brackets, the name of a recorded split; without, the "
             "data's own split, or examples drawn at random from train",
         ),
-        Column(
-            "test − validation",
-            lambda model: f"{100 * (mean(model.scores) - model.validation):+.1f}",
-            "points from the validation score to the test score",
-        ),
+        difference(task.lower_is_better),
         Column("seeds", lambda model: ", ".join(str(run["seed"]) for run in model.runs)),
         Column("parameters", lambda model: " to ".join(f"{size:,}" for size in model.parameters)),
         Column("MB in fp32", lambda model: f"{model.megabytes:.1f}", "the parameters, without the vocabulary"),

@@ -29,7 +29,7 @@ def parts(results: list[dict]) -> str:
 
 def table(results: list[dict]) -> str:
     """One model per row, the base first, then the best first; runs on the same examples."""
-    found = sorted(by_name(results), key=lambda model: (model.name != BASE, -model.validation, model.name))
+    found = sorted(by_name(results), key=lambda model: (model.name != BASE, model.order(model.validation), model.name))
     base = found[0] if found[0].name == BASE else None
     changes = {model.name: changed(base, model) if base else {} for model in found}
     any_wide = any(run.get("wide") for run in results)

@@ -21,6 +21,12 @@ PICTURES = {
 }
 
 
+def drawn(found: list[Model]) -> dict[str, str]:
+    """The pictures of these models, with their titles; what a text costs is no question to those that write texts."""
+    write = any(run["kind"] == "text-generation" for model in found for run in model.runs)
+    return {name: title for name, title in PICTURES.items() if not (write and name == "latency")}
+
+
 def digest(results: list[dict]) -> str:
     """A digest by which a picture tells which results it shows."""
     return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()
@@ -55,6 +61,8 @@ def draw_models(found: list[Model], dataset: str, save: Callable[[str, Any], Non
         ("latency", f"milliseconds per {unit}, median, one at a time", lambda model: model.latency("milliseconds")),
         ("size", "megabytes in fp32", lambda model: model.megabytes),
     ):
+        if name not in drawn(found):
+            continue
         figure, axes = plt.subplots(figsize=(10, 7), layout="constrained")
         shown = [(place(model), mean(model.scores), model) for model in found if place(model) is not None]
         for x, y, model in shown:

@@ -42,7 +42,8 @@ class Model(NamedTuple):
     @property
     def task(self) -> SimpleNamespace:
         """The description of its task, see `rnnzoo.training.task.Description`."""
-        return SimpleNamespace(**self.runs[0]["description"])
+        # Older results do not have the field: a larger score is better in all of them.
+        return SimpleNamespace(**{"lower_is_better": False} | self.runs[0]["description"])
 
     @property
     def fields(self) -> dict:
@@ -71,6 +72,10 @@ class Model(NamedTuple):
     def validation(self) -> float:
         """Mean over the seeds on validation, the only score for model selection."""
         return mean(self.validations)
+
+    def order(self, score: float) -> float:
+        """What a score of its metric is sorted by: less is better."""
+        return score if self.task.lower_is_better else -score
 
     @property
     def validation_split(self) -> str | None:
@@ -138,7 +143,7 @@ def validation_only(results: list[dict]) -> list[dict]:
 
 def models(results: list[dict]) -> list[Model]:
     """The runs by model, the best model on test first."""
-    return sorted(by_name(results), key=lambda model: (-mean(model.scores), model.name))
+    return sorted(by_name(results), key=lambda model: (model.order(mean(model.scores)), model.name))
 
 
 def by_name(results: list[dict]) -> list[Model]:
@@ -218,7 +223,7 @@ def best_by_kind(found: list[Model]) -> dict[str, Model]:
     A kind of which none may be, since they all were selected on other splits, has its best on those.
     """
     best, comparable = {}, [model.name for model in compared(found)]
-    for model in sorted(found, key=lambda model: (model.name not in comparable, -model.validation)):
+    for model in sorted(found, key=lambda model: (model.name not in comparable, model.order(model.validation))):
         best.setdefault(model.kind, model)
     return best
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Known(NamedTuple):
     """A data set that recipes know by name.
 
-    hub: its id on the Hub, and `revision` the branch that is read there (None: the default branch).
+    hub: its id on the Hub, and `revision` the branch that is read there (None: the default branch); None: it is not
+        read from the Hub.
     language: an ISO 639-1 code, for the model card.
     labels: the names of its classes, where copies are in use whose rows carry numbers only; else None.
     aliases: other names that copies give its classes; a model has the same labels whatever copy it learned from.
@@ -18,7 +19,7 @@ class Known(NamedTuple):
     published: results of others on its test split: `test_rows`, `columns`, `rows`.
     """
 
-    hub: str
+    hub: str | None
     revision: str | None
     language: str
     labels: list[str] | None

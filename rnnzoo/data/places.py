@@ -106,12 +106,17 @@ def place(dataset: str, default: str) -> Place:
     the Hub's copy; anything else is a path or an id on the Hub. (A folder whose name is in the catalog: "./imdb".)
 
     Raises:
-        DataError: `RNNZOO_DATA` is set, but lacks the folder.
+        DataError: `RNNZOO_DATA` is set, but lacks the folder; or the Hub is not where a known data set is read from.
     """
     name = default if dataset == "auto" else dataset
     if (dataset == "auto" or name in KNOWN) and (folder := rnnzoo_data(name)):
         return Place(name, f"$RNNZOO_DATA/{name}", folder, None)
     if known := KNOWN.get(name):
+        if known.hub is None:
+            raise DataError(
+                f"The data set {name!r} is not on the Hub. Set RNNZOO_DATA to a folder that holds it in a folder of "
+                f"its name, or give its place to --dataset. It is the {known.about}"
+            )
         return Place(name, f"Hub: {known.hub}", None, known.hub, known.revision)
     if os.path.exists(name) or not _may_be_hub_id(name):
         path = Path(name).expanduser()
@@ -128,7 +133,11 @@ def reachable(name: str) -> bool:
         DataError: `RNNZOO_DATA` is set, but lacks the folder: a mistake rather than missing data.
     """
     known = KNOWN[name]
-    if rnnzoo_data(name) or _hub_trouble(known.hub, known.revision) is None:
+    if rnnzoo_data(name):
+        return True
+    if known.hub is None:
+        return False
+    if _hub_trouble(known.hub, known.revision) is None:
         return True
     try:
         with _hub_offline():

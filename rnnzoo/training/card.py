@@ -1,5 +1,6 @@
 """The model card of a run, from its results.json and a template."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def card(results: dict[str, Any], *, spread: str = "", comparison: str = "") -> 
             ours=ours,
             ours_to_license=zoo,
             task=description,
+            example=json.dumps(description.example, ensure_ascii=False),
             task_name=results["kind"].replace("-", " "),
             call_options=_arguments(description.pipeline_options) + truncation,
             # The tokenizer truncates only where it is told to.
@@ -91,13 +93,13 @@ def metadata(results: dict[str, Any]) -> ModelCardData:
         pipeline_tag=results["kind"],
         language=known.language if known else "en" if dataset["name"] == "made" else None,
         license="apache-2.0" if path.startswith(f"{NAMESPACE}/") else None,
-        datasets=[known.hub] if known else None,
+        datasets=[known.hub] if known and known.hub else None,
         tags=["rnnzoo", results["model_type"]],
         model_name=Path(path).name,
         eval_results=[
             EvalResult(
                 task_type=results["kind"],
-                dataset_type=known.hub if known else dataset["name"],
+                dataset_type=(known and known.hub) or dataset["name"],
                 dataset_name=f"{dataset['name']} ({dataset['source']})",
                 dataset_split="test",
                 metric_type=name,

@@ -31,7 +31,8 @@ class Description:
         auto_class: name of the Auto class.
         model: what a model is called in a sentence, such as "text classifier"; `verb` is what it does.
         example: a text to try it on.
-        metric: compares models on test, larger is better; `metric_meaning` says what it counts.
+        metric: compares models on test; `metric_meaning` says what it counts.
+        lower_is_better: whether a lower `metric` is better; by default, a larger one is.
         selects: the metric on validation that selects the best epoch, larger is better; by default the same.
         scores: all metrics that may select it (`--metric_for_best_model`), besides the loss.
         unit: what is answered at a time; `answer` is what comes out.
@@ -59,6 +60,7 @@ class Description:
     truncate_in_call: bool = False
     traits: tuple[str, ...] = ()
     remark: str = ""
+    lower_is_better: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "selects", self.selects or self.metric)

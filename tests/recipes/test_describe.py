@@ -47,7 +47,7 @@ def test_benchmarks_are_left_alone(tmp_path):
     assert file.read_text() == (RESULTS / "speed.json").read_text()
 
 
-@pytest.mark.parametrize("name", ["music", "../imdb", "tasks"])
+@pytest.mark.parametrize("name", ["painting", "../imdb", "tasks"])
 def test_results_of_an_unknown_task_are_refused_with_its_name(tmp_path, name):
     file = tmp_path / "results.json"
     file.write_text(json.dumps(older(result()) | {"task": name}))

@@ -154,10 +154,10 @@ def test_folders_and_files_can_be_read(tmp_path, capsys):
 
 def test_runs_that_cannot_be_shown_leave_no_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    unknown = {name: value for name, value in result(task="music").items() if name != "description"}
+    unknown = {name: value for name, value in result(task="painting").items() if name != "description"}
     for name, runs, says in (
         ("seeds", [result(), result()], "two runs of a with the same seed"),
-        ("task", [unknown], "the task 'music', and there is no recipes/music.py"),
+        ("task", [unknown], "the task 'painting', and there is no recipes/painting.py"),
         ("traits", [result(description=result()["description"] | {"traits": ["colour"]})], "the trait 'colour'"),
     ):
         (tmp_path / name).mkdir()

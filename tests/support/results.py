@@ -55,6 +55,7 @@ SPLITS = {
     "imdb": {"train": 20_000, "validation": 5_000, "test": 25_000},
     "conll2003": {"train": 14_041, "validation": 3_250, "test": 3_453},
     "wnut_17": {"train": 3_394, "validation": 1_009, "test": 1_287},
+    "nottingham": {"train": 818, "validation": 110, "test": 106},
 }
 
 
