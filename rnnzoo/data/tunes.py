@@ -12,6 +12,7 @@ import pyarrow.parquet
 from datasets import Dataset, DatasetDict, Features, Value
 
 from rnnzoo.data.abc_notation import as_text, key, melody, title, tunes_of
+from rnnzoo.data.beams import beamed
 from rnnzoo.data.columns import Columns
 from rnnzoo.data.corpus import Corpus, check_fraction
 from rnnzoo.data.division import IN_SOURCE, TEST_SEED, Division
@@ -33,7 +34,7 @@ _FEATURES = Features({"text": Value("string")})
 
 
 class Tune(NamedTuple):
-    """A tune: its title, its book, and its text as `abc_notation.as_text` has it."""
+    """A tune: its title, its book, and its text as `abc_notation.as_text` has it, with beams that follow the beat."""
 
     title: str
     book: str
@@ -133,7 +134,7 @@ def read(path: Path) -> list[Tune]:
     for file in (file for file in files if file.suffix in (".abc", ".parquet")):
         for number, (book, abc) in enumerate(_books(file)):
             try:
-                found.append(Tune(title(abc), book, as_text(book, abc)))
+                found.append(Tune(title(abc), book, beamed(as_text(book, abc))))
             except ValueError as error:
                 raise DataError(
                     f"Tune {number} (counted from 0) of {file.name}, {title(abc)!r:.60}, {error}. Complete it, or "

@@ -12,7 +12,7 @@ from recipes.tunes import files
 from recipes.tunes.__main__ import main
 from recipes.tunes.copying import longest_shared
 from recipes.tunes.playing import played
-from rnnzoo.data.abc_notation import as_text
+from rnnzoo.data.abc_notation import as_abc, as_text
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.card import card
 from tests.support.recipes import run
@@ -183,7 +183,7 @@ def test_what_is_measured_goes_to_results_json_and_from_there_to_the_card(model,
     found = after.pop("tunes")
     assert after == json.loads(json.dumps(results))
     shown = [as_text("jigs", (tmp_path / f"00{n}.abc").read_text()).splitlines()[1:] for n in (1, 2)]
-    assert [text.splitlines()[1:] for text in found["shown"]] == shown
+    assert [as_text("jigs", as_abc(text)).splitlines()[1:] for text in found["shown"]] == shown
     # Those of test were made with complete bars, and share none with train.
     assert found["sampled"]["tunes"] == 5 and found["sampled"]["read_and_bars_add_up"] <= found["sampled"]["read"]
     assert found["test"]["read_and_bars_add_up"] == 1 and found["test"]["longest_shared"]["most"] == 0
