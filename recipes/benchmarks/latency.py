@@ -35,7 +35,7 @@ from rnnzoo.training.provenance import device_name, git_commit, versions
 from rnnzoo.training.task import Description
 
 
-BATCH, ROUNDS = 32, 3
+BATCH, ROUNDS = 32, 9
 
 
 def asker(folder: Path, results: dict) -> Callable[[list[str], int], list]:
