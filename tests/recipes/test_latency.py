@@ -175,8 +175,8 @@ def test_what_cannot_be_measured_is_refused(folders, tmp_path, capsys):
         with pytest.raises(SystemExit, match=says):
             latency.main(paths)
     moved = shutil.copytree(folders[2], tmp_path / "moved")
-    (moved / "results.json").write_text(json.dumps(read(moved) | {"task": "music"}))
-    with pytest.raises(RecipeError, match="the task 'music', and there is no recipes/music.py"):
+    (moved / "results.json").write_text(json.dumps(read(moved) | {"task": "poetry"}))
+    with pytest.raises(RecipeError, match="the task 'poetry', and there is no recipes/poetry.py"):
         latency.main([str(moved)])
 
 
