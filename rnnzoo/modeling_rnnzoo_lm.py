@@ -207,7 +207,8 @@ class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
         y = y if self.projection is None else self.projection(y)
         weights = token_frequencies.new_ones(labels.shape)
         total = CandidateLoss.apply(y, self.lm_head.weight, self.lm_head.bias, token_frequencies, labels, weights)
-        return total / kwargs.get("num_items_in_batch", len(labels))
+        count = kwargs.get("num_items_in_batch")
+        return total / (len(labels) if count is None else count)
 
 
 class RNNForCausalLM(RecurrentForCausalLM):

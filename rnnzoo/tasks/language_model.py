@@ -47,7 +47,7 @@ class LanguageModelOptions(TextOptions):
     sampled_softmax: bool = option(
         False,
         "in training, compute the softmax over the tokens that are labels in a step, corrected for how probable it is "
-        "that they are, instead of all tokens; several times as fast with a large vocabulary. Evaluation is exact",
+        "that they are, instead of all tokens: far fewer operations with a large vocabulary. Evaluation is exact",
     )
 
     @property

@@ -202,6 +202,8 @@ def test_the_estimated_loss_and_its_gradients_are_those_of_a_softmax_over_the_la
         torch.testing.assert_close(ours, plain)
     counted = model(ids, attention_mask=mask, labels=ids, token_frequencies=frequencies, num_items_in_batch=50).loss
     torch.testing.assert_close(counted * 50, wanted * len(pairs))
+    uncounted = model(ids, attention_mask=mask, labels=ids, token_frequencies=frequencies, num_items_in_batch=None)
+    torch.testing.assert_close(uncounted.loss, wanted)
 
 
 # ---- what is refused ----
