@@ -2,10 +2,11 @@
 
 import re
 
+from rnnzoo.data.abc_notation import FIELD
+
 
 # What a line of music is made of: an ending, a bar line, or what stands between, in which a bar line may be quoted.
 _PARTS = re.compile(r'(?P<ending>\[[12])|(?P<line>:*\|[|:\]]*|::)|(?P<music>(?:"[^"\n]*"|\[(?![12])|[^"|:\[\n])+)')
-_FIELD = re.compile(r"[A-Za-z]:(?![|:])")
 
 
 def played(text: str) -> str:
@@ -50,7 +51,7 @@ def played(text: str) -> str:
 def _parts(lines: list[str]):
     """The music of a tune: its fields, bar lines, endings, and what stands between them."""
     for line in lines:
-        if _FIELD.match(line):
+        if FIELD.match(line):
             yield "field", line
             continue
         end = 0

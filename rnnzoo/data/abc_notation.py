@@ -14,11 +14,12 @@ UNIT = Fraction(1, 8)
 # The fields that a tune's music keeps: metre and key. The others say nothing of its notes.
 KEPT = ("M", "K")
 # A letter and a colon, but no note before a repeat sign ("G:|").
-_FIELD = re.compile(r"([A-Za-z]):(?![|:])\s*(.*)")
+FIELD = re.compile(r"([A-Za-z]):(?![|:])\s*(.*)")
 _NAMED_METRES = {"C": "4/4", "C|": "2/2"}
-_BAR_LINE = re.compile(r"[|:]+(?:\[?\d)?\]?|\[\d")
+BAR_LINE = re.compile(r"[|:]+(?:\[?\d)?\]?|\[\d")
 # What has no notes, chord symbols and decorations; or a note or a rest, and its length in units, such as 3/2, / or 2.
-_NOTE = re.compile(r'("[^"]*"|![^!]*!)|((?:[A-Ga-g][,\']*)|[xz])(\d*)(/*)(\d*)')
+LENGTH = r"(?P<number>\d*)(?P<slashes>/*)(?P<divisor>\d*)"
+_NOTE = re.compile(r'(?P<other>"[^"]*"|![^!]*!)|(?P<note>(?:[A-Ga-g][,\']*)|[xz])' + LENGTH)
 
 
 def tunes_of(book: str) -> Iterator[str]:
@@ -57,7 +58,7 @@ def as_text(book: str, abc: str) -> str:
         if letter and (letter == "L" or not music):
             header[letter] = value
         elif letter in KEPT:
-            music.append(line)
+            music.append(f"M:{_metre({letter: value})}" if letter == "M" else line)
         elif line and not letter:
             # Two repeat signs in one are written out: music21 overlooks them at the end of a line.
             music.append(in_eighths(line, _unit(header)).replace("::", ":||:"))
@@ -72,16 +73,24 @@ def in_eighths(line: str, unit: Fraction) -> str:
     """A line of music whose lengths are in `unit`, with lengths in eighths. That of a chord is a factor, and stays."""
 
     def scaled(found: re.Match) -> str:
-        other, note, number, slashes, divisor = found.groups()
-        if other:
-            return other
-        # A slash without a number halves, two of them quarter.
-        below = int(divisor) if divisor else 2 ** len(slashes)
-        length = Fraction(int(number or 1), below) * unit / UNIT
-        above, below = length.numerator, length.denominator
-        return note + (str(above) if above > 1 else "") + (f"/{below}" if below > 1 else "")
+        if found["other"]:
+            return found[0]
+        above, below = (note_length(found) * unit / UNIT).as_integer_ratio()
+        return found["note"] + (str(above) if above > 1 else "") + (f"/{below}" if below > 1 else "")
 
     return line if unit == UNIT else _NOTE.sub(scaled, line)
+
+
+def note_length(found: re.Match) -> Fraction:
+    """The length, in units, of what `LENGTH` ends: a slash without a number halves it, two of them quarter it.
+
+    Raises:
+        ValueError: it is divided by zero.
+    """
+    below = int(found["divisor"]) if found["divisor"] else 2 ** len(found["slashes"])
+    if not below:
+        raise ValueError(f"has a length that is divided by zero, {found[0]!r:.20}")
+    return Fraction(int(found["number"] or 1), below)
 
 
 def _metre(header: dict[str, str]) -> str:
@@ -117,10 +126,10 @@ def as_abc(text: str, number: int = 1, name: str = "") -> str:
 def melody(text: str) -> list[str]:
     """What stands between the bar lines of a tune's text, without chord symbols and white space."""
     music = "\n".join(line for line in text.splitlines()[1:] if not _field(line)[0])
-    return [bar for bar in _BAR_LINE.split(re.sub(r'"[^"]*"|\s+', "", music)) if bar]
+    return [bar for bar in BAR_LINE.split(re.sub(r'"[^"]*"|\s+', "", music)) if bar]
 
 
 def _field(line: str) -> tuple[str, str]:
     """The letter and the value of a field; of another line, "" and ""."""
-    found = _FIELD.match(line)
+    found = FIELD.match(line)
     return (found[1], found[2].strip()) if found else ("", "")

@@ -7,17 +7,17 @@ count the notes of a beat and the beats of a bar.
 import re
 from fractions import Fraction
 
+from rnnzoo.data.abc_notation import BAR_LINE, FIELD, LENGTH, note_length
 
-_BAR = re.compile(r"[|:]+(?:\[?\d)?\]?|\[\d")
+
 # In order: a chord symbol or a decoration, the beginning of a tuplet, a bar line, a chord or a note with its length in
 # units and its tie, white space, and whatever else there is.
-_LENGTH = r"(?P<number>\d*)(?P<slashes>/*)(?P<divisor>\d*)"
 _PITCH = r"[\^_=]*(?:[A-Ga-g][,']*|[xz])"
 _ITEM = re.compile(
-    r'(?P<symbol>"[^"\n]*"|![^!\n]*!)|\((?P<tuplet>[2-9])|(?P<bar>' + _BAR.pattern + r")|"
-    r"(?P<note>(?P<chord>\[(?!\d)[^\]|]+\])|" + _PITCH + ")" + _LENGTH + r"-?|(?P<space>\s+)|."
+    r'(?P<symbol>"[^"\n]*"|![^!\n]*!)|\((?P<tuplet>[2-9])|(?P<bar>' + BAR_LINE.pattern + r")|"
+    r"(?P<note>(?P<chord>\[(?!\d)[^\]|]+\])|" + _PITCH + ")" + LENGTH + r"-?|(?P<space>\s+)|."
 )
-_NOTE = re.compile(_PITCH + _LENGTH)
+_NOTE = re.compile(_PITCH + LENGTH)
 # In the time of how many units so many are played; of other numbers it depends on the metre.
 _TUPLETS = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}
 
@@ -38,7 +38,7 @@ def beamed(text: str) -> str:
     for line in music:
         if line.startswith("M:"):
             metre = line
-        lines.append(line if re.match(r"[A-Z]:(?![|:])", line) else on_beats(line, metre.removeprefix("M:"), unit))
+        lines.append(line if FIELD.match(line) else on_beats(line, metre.removeprefix("M:"), unit))
     return "\n".join([*text.splitlines()[:4], *lines])
 
 
@@ -57,7 +57,7 @@ def on_beats(line: str, metre: str, unit: Fraction) -> str:
             position, left = Fraction(0), 0
             if found and found[-1] == " ":
                 found.pop()
-            if found and between and _BAR.fullmatch(found[-1]):
+            if found and between and BAR_LINE.fullmatch(found[-1]):
                 found.append(" ")
         elif item["tuplet"]:
             number = int(item["tuplet"])
@@ -65,17 +65,11 @@ def on_beats(line: str, metre: str, unit: Fraction) -> str:
         found.append(item[0].replace(" ", "") if item["symbol"] else item[0])
         between = False
         if item["note"]:
-            length = _length(item) * unit
+            length = note_length(item) * unit
             if item["chord"] and (first := _NOTE.search(item["chord"])):
-                length *= _length(first)
+                length *= note_length(first)
             position += length * ratio if left else length
             left = max(0, left - 1)
             if not left and position % beat(metre) == 0:
                 found.append(" ")
     return "".join(found).strip()
-
-
-def _length(note: re.Match) -> Fraction:
-    """The length of a note in units; a slash without a number halves it, two of them quarter it."""
-    below = int(note["divisor"]) if note["divisor"] else 2 ** len(note["slashes"])
-    return Fraction(int(note["number"] or 1), below)

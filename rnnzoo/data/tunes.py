@@ -8,8 +8,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow.parquet
 from datasets import Dataset, DatasetDict, Features, Value
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from rnnzoo.data.abc_notation import as_text, key, melody, title, tunes_of
 from rnnzoo.data.beams import beamed
@@ -167,30 +170,21 @@ def _books(file: Path) -> Iterator[tuple[str, str]]:
 def versions(tunes: list[Tune]) -> list[list[int]]:
     """The numbers of the tunes, those of the versions of a tune together, in the order of the first of each."""
     bars = [set(melody(tune.text)) for tune in tunes]
-    parent = list(range(len(tunes)))
-
-    def root(number: int) -> int:
-        while parent[number] != number:
-            number = parent[number]
-        return number
-
-    def join(a: int, b: int) -> None:
-        a, b = sorted((root(a), root(b)))
-        parent[b] = a
-
-    with_title, with_bar, shared = {}, defaultdict(list), Counter()
+    with_title, with_bar, shared, pairs = {}, defaultdict(list), Counter(), [(0, 0)]
     for number, tune in enumerate(tunes):
         words = re.sub(r"\d+|[^\w\s]", "", tune.title.lower()).split()
         if name := " ".join(word for word in words if word not in ("the", "a", "an")):
-            join(with_title.setdefault(name, number), number)
+            pairs.append((with_title.setdefault(name, number), number))
         for bar in bars[number]:
             with_bar[bar].append(number)
     for numbers in with_bar.values():
         shared.update(combinations(numbers, 2))
     for (a, b), count in shared.items():
         if count >= SHARED * min(len(bars[a]), len(bars[b])):
-            join(a, b)
+            pairs.append((a, b))
+    graph = coo_array((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape=(len(tunes), len(tunes)))
+    _, of = connected_components(graph, directed=False)
     groups = defaultdict(list)
     for number in range(len(tunes)):
-        groups[root(number)].append(number)
+        groups[of[number]].append(number)
     return list(groups.values())

@@ -47,6 +47,10 @@ def test_a_metre_between_the_key_and_the_music_is_the_tunes():
     assert as_text("b", "K:C\nM:3/4\nc").splitlines()[1] == "M:3/4"
 
 
+def test_a_metre_with_a_name_is_a_fraction_within_the_music_too():
+    assert as_text("b", "M:3/4\nK:C\nc\nM:C|\nd").splitlines()[4:] == ["c", "M:2/2", "d"]
+
+
 def test_a_note_before_a_repeat_sign_is_no_field():
     assert as_text("b", "M:4/4\nK:C\nc|\nG:|").splitlines()[-1] == "G:|"
 
@@ -58,6 +62,8 @@ def test_a_note_before_a_repeat_sign_is_no_field():
         ("M:none\nK:C\nc", "metre 'none'"),
         ("M:C\nc", "key"),
         ("M:C\nL:x\nK:C\nc", "unit note length 'x'"),
+        ("M:C\nK:C\nc\nM:free\nc", "metre 'free'"),
+        ("M:C\nL:1/4\nK:C\nc/0", "divided by zero, 'c/0'"),
     ],
 )
 def test_a_tune_without_metre_or_key_is_refused(tune, said):
