@@ -162,6 +162,8 @@ def test_a_sampled_softmax_learns_what_the_complete_one_does(model_folder, data,
     perplexity = model_folder[1]["metrics"]["validation"]["perplexity"]
     sampled = trained(tmp_path, data, sampled_softmax=True)["metrics"]["validation"]["perplexity"]
     assert sampled == pytest.approx(perplexity, rel=0.1)
+    complete, found = weights(model_folder[0]), weights(tmp_path)
+    assert not torch.equal(found["lm_head.weight"], complete["lm_head.weight"]), "it is not in use"
 
 
 def test_a_run_that_is_told_to_stop_resumes_to_the_same_weights(model_folder, data, tmp_path, monkeypatch):
@@ -220,7 +222,7 @@ def test_a_classifier_and_a_tagger_start_from_its_words_and_layers(task, data, t
     trained(lm, data, tokenizer={"unit": "word"}, max_train_steps=1)
     of_task.mkdir()
     for split in ("train", "test"):
-        tagged = "".join("text B-X\ndo O\n\n" if n % 2 else "la O\nend B-X\n\n" for n in range(20))
+        tagged = "".join("do O\n" * (n % 3) + "text B-X\n\n" for n in range(20))
         labelled = "text,label\n" + "".join("text do,good\n" if n % 2 else "la end,bad\n" for n in range(20))
         (of_task / f"{split}.{'csv' if task is Classify else 'conll'}").write_text(
             labelled if task is Classify else tagged
