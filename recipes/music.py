@@ -42,7 +42,6 @@ class Music(LanguageModel):
         example="jigs\nM:6/8\nL:1/8\nK:G\n",
         metric="bits_per_character",
         metric_meaning="mean negative log2 probability of a character, label and end included; lower is better",
-        lower_is_better=True,
         unit="tune",
     )
 

@@ -1,6 +1,6 @@
 """What a generated token costs at each position: with the carried state, without it, and with a transformer's cache.
 
-python -m recipes.benchmark_generation     writes recipes/results/generation.json; half an hour on an idle machine
+python -m recipes.benchmark_generation     writes recipes/results/generation.json
 
 Characters, greedily, one text, one thread. Each contender is one call of generate() in a process of its own, whose
 streamer notes the time and the memory. generate() appends each token to the ids and to the mask, and so copies both;

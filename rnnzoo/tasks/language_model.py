@@ -85,6 +85,7 @@ class LanguageModel(Task):
         example="The film",
         metric="perplexity",
         metric_meaning="exp of the mean negative log probability of a token, `</s>` included; lower is better",
+        lower_is_better=True,
         selects="loss",
         scores=("loss",),
         answer="continuation",

@@ -80,6 +80,7 @@ class Pretrain(TextTask):
         example="A film that I will not forget.",
         metric="loss",
         metric_meaning="mean negative log probability of the words to come, among the words of a batch",
+        lower_is_better=True,
     )
     Options = PretrainOptions
     chunk_length: int

@@ -63,6 +63,7 @@ def test_it_learns_and_its_folder_scores_and_writes(model_folder):
     folder, results = model_folder
     first, last = (record["validation"]["perplexity"] for record in results["history"])
     assert last < first and results["selected_by"] == "loss"
+    assert results["description"]["metric"] == "perplexity" and results["description"]["lower_is_better"]
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
     assert results["served"]["rows"] == 13 and results["served"]["largest_difference"] < 1e-5
     assert (folder / "predictions.csv").read_text(encoding="utf-8-sig").startswith("text,nats,tokens\n")
