@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 # As they are imported; pyproject.toml lists the packages that bring them as the extra [train].
 NEEDED = (
-    *("accelerate", "datasets", "evaluate", "gensim", "jinja2", "matplotlib", "pyarrow", "seqeval", "sklearn", "tqdm"),
-    "yaml",
+    *("accelerate", "datasets", "evaluate", "gensim", "jinja2", "matplotlib"),
+    *("pyarrow", "scipy", "seqeval", "sklearn", "tqdm", "yaml"),
 )
 
 # The one check: rnnzoo.training and rnnzoo.tasks import this package first.
