@@ -28,7 +28,7 @@ from rnnzoo.training.provenance import device_name, git_commit, versions
 
 RESULTS = Path(__file__).parents[1] / "results"
 POSITIONS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
-SECONDS = 200  # for contenders that get slower: they stop wherever they are then
+SECONDS = 60  # for contenders that get slower: they stop wherever they are then
 SIZES = {"vocab_size": 256, "embedding_size": 128, "hidden_size": 512, "num_hidden_layers": 1}
 
 STATE, NO_STATE, BY_HAND, CACHE = (
