@@ -6,8 +6,9 @@ import re
 import sys
 from pathlib import Path
 
-from recipes.report.committed import RESULTS, ROOT, committed
+from recipes.report.committed import RESULTS, ROOT, committed, committed_parts
 from recipes.report.generation import draw_generation
+from recipes.report.language import draw_language, language_models
 from recipes.report.pages import pages
 from recipes.report.pictures import draw
 from recipes.report.runs import by_data, files, read
@@ -51,6 +52,8 @@ def main(paths: list[str]) -> None:
             draw(group, ROOT / "recipes" / "pictures", dataset)
         if (measured := RESULTS / "generation.json").exists():
             draw_generation(read(measured), ROOT / "recipes" / "pictures")
+        if languages := language_models(committed_parts()):
+            draw_language(languages, ROOT / "recipes" / "pictures")
     except ValueError as error:
         sys.exit(f"error: {error}")
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from recipes.report.committed import RESULTS, ROOT, committed, committed_parts, configurations
 from recipes.report.generation import generation
+from recipes.report.language import language, language_models
 from recipes.report.parts import beside_context, beside_plain
 from recipes.report.parts import parts as table_of_parts
 from recipes.report.runs import complete, read
@@ -38,6 +39,9 @@ def pages() -> dict[Path, str]:
     found = committed()
     parts = {name: section(group, name, configurations(name, group)) for name, group in found.items()}
     compared, tested = committed_parts(), complete([run for group in found.values() for run in group])
+    languages = language_models(compared)
+    parts["language"] = language(languages)
+    compared = [run for run in compared if run not in languages]
     tables = table_of_parts(compared), beside_plain(compared, tested), beside_context(compared, tested)
     parts["parts"] = "\n".join(filter(None, tables)) or "No runs yet.\n"
     parts["speed"] = speed(read(RESULTS / "speed.json"))

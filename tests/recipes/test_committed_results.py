@@ -5,8 +5,9 @@ import math
 import pytest
 from PIL import Image
 
-from recipes.report.committed import CONFIGS, PARTS, RESULTS, ROOT, committed, configurations
+from recipes.report.committed import CONFIGS, PARTS, RESULTS, ROOT, committed, committed_parts, configurations
 from recipes.report.labels import lines
+from recipes.report.language import language_models
 from recipes.report.mcnemar import correct
 from recipes.report.pages import pages
 from recipes.report.pictures import digest, drawn
@@ -22,6 +23,7 @@ FILES = sorted(path for path in RESULTS.glob("*/*.json") if path.parent.name != 
 NETWORKS = [path for path in FILES if read(path)["model_type"] != "tfidf"]
 COMMITTED = committed()
 GENERATION = RESULTS / "generation.json"
+LANGUAGES = language_models(committed_parts())
 ENTITIES = {
     "conll2003": {"LOC": 1_668, "MISC": 702, "ORG": 1_661, "PER": 1_617},
     "wnut_17": {
@@ -55,6 +57,12 @@ def test_the_pictures_show_these_results(dataset):
 def test_the_picture_of_generation_shows_these_results():
     with Image.open(ROOT / "recipes" / "pictures" / "generation.png") as picture:
         assert picture.info["Description"] == digest([read(GENERATION)]), "it is out of date: make report"
+
+
+@pytest.mark.skipif(not LANGUAGES, reason="no language models were compared yet")
+def test_the_picture_of_language_models_shows_these_results():
+    with Image.open(ROOT / "recipes" / "pictures" / "language.png") as picture:
+        assert picture.info["Description"] == digest(LANGUAGES), "it is out of date: make report"
 
 
 def test_a_result_is_a_complete_run_on_the_complete_data_set():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from recipes.lm import TASK as LANGUAGE
 from recipes.report import __main__ as report
 from recipes.report import committed, pages
 from recipes.report.pictures import PICTURES
@@ -12,7 +13,7 @@ from recipes.report.runs import files, read
 from tests.support.results import config, on, part, result, tagger
 
 
-BENCHMARKS = ("generation", "speed", "crf", "crf-cuda")
+BENCHMARKS = ("generation", "language", "speed", "crf", "crf-cuda")
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def repository(tmp_path, monkeypatch):
     for task in ("imdb", "ner"):
         for folder in ("results", "configs"):
             (tmp_path / "recipes" / folder / task).mkdir(parents=True)
-    for name in BENCHMARKS[1:]:
+    for name in BENCHMARKS[2:]:
         given = Path(__file__).parents[2] / "recipes" / "results" / f"{name}.json"
         (tmp_path / "recipes" / "results" / given.name).write_text(given.read_text())
     (tmp_path / "recipes" / "pictures").mkdir()
@@ -48,8 +49,9 @@ def test_the_report_grows_with_the_results(repository, capsys):
     put(repository, result(dataset=on("imdb")))
     report.main([])
     results, readme = ((repository / path).read_text() for path in ("recipes/RESULTS.md", "README.md"))
-    reviews, news, posts, compared, generated, *benchmarks = results.split("\n# ")
-    assert "No runs yet." in compared and "No runs yet." in generated
+    reviews, news, posts, *without_runs = results.split("\n# ")
+    without_runs, benchmarks = without_runs[:3], without_runs[3:]
+    assert all("No runs yet." in part for part in without_runs)
     assert "| a | recurrent |" in reviews and "|" not in news and "|" not in posts
     assert all("|---|" in part for part in benchmarks) and "pytorch-crf / rnnzoo" in benchmarks[-1]
     assert "| imdb | a | recurrent | accuracy 0.5000 |" in readme and "conll2003" not in readme
@@ -86,6 +88,31 @@ def test_runs_that_evaluated_validation_only_have_a_part_of_their_own(repository
     report.main([])
     reviews, _, _, compared, *_ = (repository / "recipes" / "RESULTS.md").read_text().split("\n# ")
     assert "| vectors | word_vectors word2vec | – | 0.9100 | +1.0 | 0 | 2 |" in compared and "vectors" not in reviews
+
+
+def test_language_models_are_compared_by_perplexity_after_hours_of_training(repository):
+    put(repository, result(dataset=on("imdb")))
+    folder = repository / "recipes" / "results" / "parts" / "language"
+    folder.mkdir(parents=True)
+    for name, perplexities in (("gru", (300.0, 200.0)), ("lstm", (250.0,))):
+        run = part(name, 0.0)
+        run |= LANGUAGE.record() | {
+            "metrics": {"validation": {"perplexity": perplexities[-1]}},
+            "history": [
+                {"train_seconds": 1800.0 * number, "validation": {"perplexity": perplexity}}
+                for number, perplexity in enumerate(perplexities, start=1)
+            ],
+            "model_config": {"hidden_size": 256},
+        }
+        (folder / f"{run['model']}.json").write_text(json.dumps(run))
+    report.main([])
+    results = (repository / "recipes" / "RESULTS.md").read_text()
+    _, _, _, compared, _, models, *_ = results.split("\n# ")
+    best, other = (line for line in models.splitlines() if "1,000" in line)
+    assert best == "| gru | 256 | 1,000 | 300.0 in 0.50 h | 200.0 in 1.00 h |"
+    assert other == "| lstm | 256 | 1,000 | 250.0 in 0.50 h | – |"
+    assert "No runs yet." in compared
+    assert (repository / "recipes" / "pictures" / "language.png").exists()
 
 
 def test_a_page_without_a_place_for_a_table_is_named(repository):
