@@ -229,9 +229,9 @@ def from_checkpoint(task: type[Task], options: Options, names: list[str]) -> Bui
                 f"{path} was trained for other classes ({_shown(theirs)}) than those of the data ({_shown(names)}): "
                 "its head is new, its backbone is kept."
             )
-        elif unnamed:
+        elif names and unnamed:
             notes.append(f"The classes of {path} have no names: they are taken to be {_shown(names)}, in this order.")
-        elif theirs != names:
+        elif names and theirs != names:
             notes.append(f"The classes keep the order that they have in {path}: {_shown(theirs)}.")
         if missing and not head <= set(missing):
             notes.append(f"{path} lacks {_shown(missing)}: new.")

@@ -239,6 +239,14 @@ def test_a_classifier_and_a_tagger_start_from_its_words_and_layers(task, data, t
     assert AutoTokenizer.from_pretrained(tmp_path / "run").get_vocab() == AutoTokenizer.from_pretrained(lm).get_vocab()
 
 
+def test_training_goes_on_from_a_language_model(model_folder, data, tmp_path):
+    folder, before = model_folder
+    changes = {"model": {}, "tokenizer": {}, "learning_rate": 0.0, "max_train_steps": 1}
+    after = trained(tmp_path, data, model_name_or_path=str(folder), **changes)
+    assert after["notes"] == [], "it has no classes of which something could be said"
+    assert after["metrics"]["validation"]["loss"] == pytest.approx(before["metrics"]["validation"]["loss"], rel=1e-6)
+
+
 def test_a_tagger_cannot_start_from_a_model_that_reads_spaces(model_folder, tmp_path):
     with pytest.raises(RecipeError, match="has tokens for the spaces of a text"):
         run(Tag, tmp_path, model_name_or_path=str(model_folder[0]))
