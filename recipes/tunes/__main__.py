@@ -3,6 +3,7 @@
 python -m recipes.tunes MODEL --number 3 --book jigs --metre 6/8 --key G     with this label, to runs/tunes
 python -m recipes.tunes MODEL --number 200 --measure    with labels drawn from the training tunes; what is found goes
                                                         to the results.json of the folder MODEL
+python -m recipes.tunes MODEL --number 2000 --faultless own.parquet     those whose bars add up, to train on
 
 A tune is a file .abc, and with the packages of rnnzoo[music] a .mid and a score, .svg, too, but for tunes to measure.
 """
@@ -15,15 +16,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
 import rnnzoo  # noqa: F401  registers the families
 from recipes.music import TASK
 from recipes.tunes.files import missing, write
-from recipes.tunes.measure import measured
+from recipes.tunes.measure import all_faults, measured
 from recipes.zoo import results
-from rnnzoo.data.abc_notation import as_text, prompt
+from rnnzoo.data.abc_notation import as_abc, as_text, prompt
 from rnnzoo.data.corpus import Corpus
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training import command_line
@@ -61,6 +63,23 @@ def corpus_of(folder: Path, *, in_other_keys: bool = False) -> Corpus:
     config = run["config"]
     more = {"transpositions": config.get("transpositions", 0)} if in_other_keys else {}
     return TASK.load(config["dataset"], seed=config["seed"], validation_fraction=config["validation_fraction"], **more)
+
+
+def write_faultless(texts: list[str], unfinished: list[int], file: Path) -> int:
+    """Writes the tunes that the parser reads and whose bars add up to a table, and returns their number.
+
+    A model that goes on training on such tunes of its own keeps the rules more often ("rejection sampling
+    fine-tuning", Yuan et al. 2023, https://arxiv.org/abs/2308.01825).
+    """
+    found = [
+        text
+        for number, (text, wrong) in enumerate(zip(texts, all_faults(texts), strict=True))
+        if not wrong and number not in unfinished
+    ]
+    books = [text.partition("\n")[0] for text in found]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.table({"book": books, "text": list(map(as_abc, found))}), file)
+    return len(found)
 
 
 def measure(texts: list[str], unfinished: list[int], corpus: Corpus, seed: int) -> dict[str, Any]:
@@ -104,6 +123,11 @@ def main(arguments: list[str]) -> None:
         action="store_true",
         help="count the tunes whose bars add up, and what is copied from train; needs the data and rnnzoo[music]",
     )
+    parser.add_argument(
+        "--faultless",
+        type=Path,
+        help="write only the tunes whose bars add up, to this .parquet file, to train on: recipes.music --unlabelled",
+    )
     options = parser.parse_args(arguments)
     label, file = (options.book, options.metre, options.key), Path(options.model, "results.json")
     if options.number < 1:
@@ -115,8 +139,15 @@ def main(arguments: list[str]) -> None:
             "--measure is for labels drawn from the training tunes, and adds to a results.json: leave --book, --metre "
             "and --key out, and name a folder that recipes.music has written."
         )
-    if options.measure and find_spec("music21") is None:
-        raise RecipeError("--measure needs music21, which is not installed: pip install 'rnnzoo[music]'.")
+    if options.faultless and (options.measure or any(label) or options.faultless.suffix != ".parquet"):
+        raise RecipeError(
+            "--faultless is for labels drawn from the training tunes, and names a .parquet file: leave --book, "
+            "--metre, --key and --measure out."
+        )
+    if (options.measure or options.faultless) and find_spec("music21") is None:
+        raise RecipeError(
+            "--measure and --faultless need music21, which is not installed: pip install 'rnnzoo[music]'."
+        )
     if all(label):
         try:
             text = as_text(options.book, f"M:{options.metre}\nK:{options.key}\nz")
@@ -124,10 +155,14 @@ def main(arguments: list[str]) -> None:
             raise RecipeError(f"The label {error}.") from error
         prompts = [prompt(text)] * options.number
     else:
-        corpus = corpus_of(Path(options.model))
+        corpus = corpus_of(Path(options.model), in_other_keys=bool(options.faultless))
         drawn = random.Random(options.seed).choices(corpus.splits["train"]["text"][:], k=options.number)
         prompts = list(map(prompt, drawn))
     texts, unfinished = sample(options.model, prompts, options.seed)
+    if options.faultless:
+        number = write_faultless(texts, unfinished, options.faultless)
+        print(f"{number} of {len(texts)} tunes written to {options.faultless}")
+        return
     options.output_dir.mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(texts, start=1):
         write(text, options.output_dir / f"{number:03d}.abc", number, draw=not options.measure)

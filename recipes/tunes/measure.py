@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Collection
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from statistics import mean, median, quantiles
 from typing import Any
 
@@ -27,13 +29,19 @@ def faults(text: str) -> dict[str, str]:
     return {"bars": f"{len(wrong)} do not add up, the first of them is number {wrong[0]} as played"} if wrong else {}
 
 
+def all_faults(texts: list[str]) -> list[dict[str, str]]:
+    """What is wrong with each of the tunes; by several processes, since music21 takes its time."""
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        return list(pool.map(faults, texts, chunksize=max(1, min(50, len(texts) // 8))))
+
+
 def measured(texts: list[str], train: list[str], unfinished: Collection[int] = ()) -> dict[str, Any]:
     """Shares of the tunes, none left out, and the distribution of what they share with tunes of train.
 
     Args:
         unfinished: numbers of tunes without an end, which are wrong whatever they hold.
     """
-    found, longest = list(map(faults, texts)), longest_shared(map(melody, train))
+    found, longest = all_faults(texts), longest_shared(map(melody, train))
     for number in unfinished:
         found[number]["end"] = "it is not finished"
     shared = [longest(melody(text)) for text in texts]

@@ -65,14 +65,16 @@ def load(
         dataset: that, a file or a folder.
         seed: of the run, which draws the keys of `transpositions`.
         validation_fraction: what validation gets of the tunes that are not for test.
-        validation_split, unlabelled, columns: of other corpora; refused.
+        unlabelled: a file or a folder of further tunes, all of them to train on as they are; versions of tunes that
+            are held out are left out.
+        validation_split, columns: of other corpora; refused.
         transpositions: in how many other keys, of two flats to four sharps, train has each of its tunes as well.
 
     Raises:
         DataError: there is no such data set, or a tune of it cannot be read.
     """
     check_fraction(validation_fraction)
-    given = {"validation_split": validation_split, "unlabelled": unlabelled, "columns": columns != Columns()}
+    given = {"validation_split": validation_split, "columns": columns != Columns()}
     if refused := [option for option, value in given.items() if value]:
         raise DataError(f"Tunes are read without {' or '.join(refused)}: leave it out.")
     if dataset == "made":
@@ -81,6 +83,7 @@ def load(
     if there.path is None:
         raise DataError(f"{there.source} is no file and no folder here. {_DESCRIBED}")
     tunes = read(there.path)
+    more = [] if unlabelled is None else read(Path(unlabelled), "unlabelled")
     groups = versions(tunes)
     division = Division([tunes[group[0]].book for group in groups], TEST_SEED, validation_fraction)
     numbers: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
@@ -97,15 +100,24 @@ def load(
         texts += [other for text in texts for other in in_other_keys(text, transpositions, rng)]
         splits["train"] = Dataset.from_dict({"text": texts}, features=_FEATURES)
     several = [group for group in groups if len(group) > 1]
-    remark = (
+    remarks = [
         f"{len(tunes)} tunes of {len({tune.book for tune in tunes})} books are divided by book: "
         f"{written} to train on, {len(splits['validation'])} for validation, {len(splits['test'])} for "
         f"test, the same in every run. {sum(map(len, several))} of them are versions of {len(several)} tunes, and the "
         "versions of a tune are on one side."
-    ) + f" Of those to train on there are {len(splits['train']) - written} copies in other keys." * bool(
-        transpositions
-    )
-    return Corpus(there.name, there.source + IN_SOURCE, [], DatasetDict(splits), remarks=[remark])
+    ]
+    if transpositions:
+        remarks.append(f"Of those to train on there are {len(splits['train']) - written} copies in other keys.")
+    others = None
+    if more:
+        held_out = [tunes[number] for split in ("validation", "test") for number in numbers[split]]
+        texts = [tune.text for tune in without_versions(more, held_out)]
+        remarks.append(
+            f"{len(texts)} further tunes to train on, of {Path(unlabelled).name}; left out are "
+            f"{len(more) - len(texts)} that are versions of tunes of validation or test."
+        )
+        others = Dataset.from_dict({"text": texts}, features=_FEATURES)
+    return Corpus(there.name, there.source + IN_SOURCE, [], DatasetDict(splits), remarks=remarks, unlabelled=others)
 
 
 def in_other_keys(text: str, number: int, rng: random.Random) -> Iterator[str]:
@@ -124,14 +136,17 @@ def stream(name: str, dataset: str = "auto", **chosen) -> Corpus:
     raise DataError("Tunes are read whole, to find the versions of each: leave out --streaming.")
 
 
-def read(path: Path) -> list[Tune]:
+def read(path: Path, option: str = "dataset") -> list[Tune]:
     """All tunes of a file or a folder, in the order of the files' names.
+
+    Args:
+        option: that named the path, for the error.
 
     Raises:
         DataError: there are none, or one cannot be read.
     """
     if not path.exists():
-        raise DataError(f"--dataset {str(path)!r} is not there. {_DESCRIBED}")
+        raise DataError(f"--{option} {str(path)!r} is not there. {_DESCRIBED}")
     files = [path] if path.is_file() else sorted(path.iterdir())
     found = []
     for file in (file for file in files if file.suffix in (".abc", ".parquet")):
@@ -167,13 +182,35 @@ def _books(file: Path) -> Iterator[tuple[str, str]]:
         yield row["book"], row["text"]
 
 
+def plain_title(tune: Tune) -> str:
+    """A title without numbers, articles and punctuation, in lower case: what the versions of a tune have in common."""
+    words = re.sub(r"\d+|[^\w\s]", "", tune.title.lower()).split()
+    return " ".join(word for word in words if word not in ("the", "a", "an"))
+
+
+def without_versions(tunes: list[Tune], others: list[Tune]) -> list[Tune]:
+    """The tunes that are versions of none of `others`."""
+    titles, bars = {title for tune in others if (title := plain_title(tune))}, [set(melody(o.text)) for o in others]
+    with_bar = defaultdict(list)
+    for number, of in enumerate(bars):
+        for bar in of:
+            with_bar[bar].append(number)
+
+    def is_version(tune: Tune) -> bool:
+        own = set(melody(tune.text))
+        shared = Counter(number for bar in own for number in with_bar.get(bar, ()))
+        alike = any(count >= SHARED * min(len(own), len(bars[number])) for number, count in shared.items())
+        return alike or plain_title(tune) in titles
+
+    return [tune for tune in tunes if not is_version(tune)]
+
+
 def versions(tunes: list[Tune]) -> list[list[int]]:
     """The numbers of the tunes, those of the versions of a tune together, in the order of the first of each."""
     bars = [set(melody(tune.text)) for tune in tunes]
     with_title, with_bar, shared, pairs = {}, defaultdict(list), Counter(), [(0, 0)]
     for number, tune in enumerate(tunes):
-        words = re.sub(r"\d+|[^\w\s]", "", tune.title.lower()).split()
-        if name := " ".join(word for word in words if word not in ("the", "a", "an")):
+        if name := plain_title(tune):
             pairs.append((with_title.setdefault(name, number), number))
         for bar in bars[number]:
             with_bar[bar].append(number)

@@ -86,9 +86,27 @@ def test_versions_are_on_one_side(tmp_path):
     assert "90 of them are versions of 30 tunes" in corpus.remarks[0]
 
 
+def test_further_tunes_are_for_training_but_for_versions_of_those_held_out(folder, tmp_path_factory):
+    alone = tunes.load("nottingham", str(folder), seed=0)
+    of_test = alone.splits["test"]["text"][0]
+    half = "|".join([*melody(of_test)[:4], *melody(f"\n{music(800, bars=4)}")]) + "|"
+    of_validation = next(each for each in tunes.read(folder) if each.text == alone.splits["validation"]["text"][0])
+    file = tmp_path_factory.mktemp("further") / "own.abc"
+    added = [("a", music(900)), ("b", half), (f"The {of_validation.title}", music(901)), ("c", music(902))]
+    file.write_text("\n".join(tune(*each) for each in added))
+    corpus = tunes.load("nottingham", str(folder), seed=0, unlabelled=str(file))
+    kept = [melody(text) for text in corpus.unlabelled["text"]]
+    assert kept == [melody(f"\n{music(seed)}") for seed in (900, 902)]
+    assert "2 further tunes to train on, of own.abc; left out are 2" in corpus.remarks[-1]
+    for split, rows in alone.splits.items():
+        assert corpus.splits[split]["text"][:] == rows["text"][:], "the division is that without them"
+    with pytest.raises(DataError, match="--unlabelled .*none.abc' is not there"):
+        tunes.load("nottingham", str(folder), seed=0, unlabelled=str(file.with_name("none.abc")))
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"unlabelled": "x"}, {"validation_split": "films"}, {"columns": Columns(text_column="x")}, {"dataset": "made"}],
+    [{"validation_split": "films"}, {"columns": Columns(text_column="x")}, {"dataset": "made"}],
 )
 def test_what_other_corpora_have_is_refused(folder, options):
     with pytest.raises(DataError):

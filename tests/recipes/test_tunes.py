@@ -9,9 +9,10 @@ import pytest
 from recipes.music import TASK
 from recipes.tunes import __main__ as command
 from recipes.tunes import files
-from recipes.tunes.__main__ import main
+from recipes.tunes.__main__ import main, write_faultless
 from recipes.tunes.copying import longest_shared
 from recipes.tunes.playing import played
+from rnnzoo.data import tunes
 from rnnzoo.data.abc_notation import as_abc, as_text
 from rnnzoo.data.errors import RecipeError
 from rnnzoo.training.card import card
@@ -191,10 +192,35 @@ def test_what_is_measured_goes_to_results_json_and_from_there_to_the_card(model,
     assert f"```text\n{found['shown'][0]}\n```" in text and "\n\n## Training data\n" in text
 
 
+@needs_music21
+def test_a_model_goes_on_training_on_tunes_without_a_fault(model, tmp_path):
+    right, short = (text(f"{music}|{music}|{music}|", "6/8", "1/8") for music in ("EFG ABd", "EFG AB"))
+    file = tmp_path / "own" / "tunes.parquet"
+    other = right.replace("EFG", "CDB")
+    assert write_faultless([right, short, other, right.replace("d", "$")], [2], file) == 1
+    assert [tune.text for tune in tunes.read(file)] == [right]
+    folder, before = model
+    results = run(
+        TASK,
+        tmp_path / "run",
+        before["config"]["dataset"],
+        model_name_or_path=str(folder),
+        unlabelled=str(file),
+        documents=True,
+        batch_size=1,
+        max_train_steps=1,
+        validation_only=True,
+        num_threads=1,
+    )
+    assert results["dataset"]["unlabelled"] == 1 and results["dataset"]["splits"] == before["dataset"]["splits"]
+
+
 @pytest.mark.parametrize(
     "flags, said",
     [
         (["--book", "jigs"], "all of them"),
+        (["--faultless", "own.abc"], "names a .parquet file"),
+        (["--faultless", "own.parquet", "--measure"], "leave --book, --metre, --key and --measure out"),
         (["--number", "0"], "at least 1"),
         (["--book", "jigs", "--metre", "six", "--key", "G"], "metre 'six'"),
         (["--book", "jigs", "--metre", "6/8", "--key", "G", "--measure"], "--measure"),
