@@ -9,7 +9,7 @@ from recipes.report.parts import beside_context, beside_plain
 from recipes.report.parts import parts as table_of_parts
 from recipes.report.runs import complete, read
 from recipes.report.sections import headline, section, summary
-from recipes.report.speed import crf_speed, speed
+from recipes.report.speed import crf_speed, softmax_speed, speed
 
 
 BEGIN, END = "<!-- {}: written by make report -->\n", "<!-- end -->\n"
@@ -46,8 +46,9 @@ def pages() -> dict[Path, str]:
     parts["parts"] = "\n".join(filter(None, tables)) or "No runs yet.\n"
     parts["speed"] = speed(read(RESULTS / "speed.json"))
     parts |= {name: crf_speed(read(RESULTS / f"{name}.json")) for name in ("crf", "crf-cuda")}
-    measured = RESULTS / "generation.json"
-    parts["generation"] = generation(read(measured)) if measured.exists() else "No runs yet.\n"
+    for name, table in (("generation", generation), ("softmax", softmax_speed)):
+        measured = RESULTS / f"{name}.json"
+        parts[name] = table(read(measured)) if measured.exists() else "No runs yet.\n"
     first_page = {"headline": headline(found["imdb"]), "results": summary(found)}
     places = {ROOT / "recipes" / "RESULTS.md": parts, ROOT / "README.md": first_page}
     return {path: filled(path, parts) for path, parts in places.items()}

@@ -43,3 +43,21 @@ def crf_speed(result: dict) -> str:
         f"{sentence['best path']:.2f}, marginals {sentence['marginals']:.2f}. "
         f"Hardware: {result['device']}, {result['num_threads']} CPU threads.\n"
     )
+
+
+def softmax_speed(result: dict) -> str:
+    """The table of recipes/benchmarks/softmax.py."""
+    rows = [
+        [
+            f"{row['vocabulary']:,}",
+            *(f"{row[name]:.0f}" for name in ("complete", "sampled", "adaptive")),
+            f"{row['complete'] / row['sampled']:.1f}",
+        ]
+        for row in result["rows"]
+    ]
+    heading = ["words", "complete, ms", "sampled, ms", "adaptive (torch), ms", "complete / sampled"]
+    batch = result["batch"]
+    return markdown(heading, rows) + (
+        f"\nA step, forward and backward, of an LSTM of {batch['hidden_size']} units on {batch['rows']} rows of "
+        f"{batch['tokens']} words.\nHardware: {result['device']}, {result['num_threads']} thread.\n"
+    )

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from recipes.benchmarks import crf, engine, generation
+from recipes.benchmarks import crf, engine, generation, softmax
 from recipes.benchmarks.timing import interleaved
 from recipes.report import generation as report_of_generation
 from recipes.report.pictures import digest
-from recipes.report.speed import crf_speed, speed
+from recipes.report.speed import crf_speed, softmax_speed, speed
 
 
 @pytest.fixture
@@ -72,6 +72,14 @@ def test_the_benchmark_of_the_crf_names_the_extra_that_it_needs(small, tmp_path,
     with pytest.raises(SystemExit, match=r"error: .*torchcrf.*pip install -e '\.\[bench\]'"):
         crf.main(folder=tmp_path, calls=10)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_three_softmaxes_take_turns_and_make_a_table(tmp_path):
+    softmax.main(tmp_path, vocabularies=(40,), rounds=1)
+    result = json.loads((tmp_path / "softmax.json").read_text())
+    (row,) = result["rows"]
+    assert row["vocabulary"] == 40 and min(row[name] for name in ("complete", "sampled", "adaptive")) > 0
+    assert f"| 40 | {row['complete']:.0f} | " in softmax_speed(result)
 
 
 def test_the_cost_of_a_token_is_a_table_and_a_picture(tmp_path):

@@ -13,7 +13,7 @@ from recipes.report.runs import files, read
 from tests.support.results import config, on, part, result, tagger
 
 
-BENCHMARKS = ("generation", "language", "speed", "crf", "crf-cuda")
+BENCHMARKS = ("generation", "language", "softmax", "speed", "crf", "crf-cuda")
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def repository(tmp_path, monkeypatch):
     for task in ("imdb", "ner"):
         for folder in ("results", "configs"):
             (tmp_path / "recipes" / folder / task).mkdir(parents=True)
-    for name in BENCHMARKS[2:]:
+    for name in BENCHMARKS[3:]:
         given = Path(__file__).parents[2] / "recipes" / "results" / f"{name}.json"
         (tmp_path / "recipes" / "results" / given.name).write_text(given.read_text())
     (tmp_path / "recipes" / "pictures").mkdir()
@@ -50,7 +50,7 @@ def test_the_report_grows_with_the_results(repository, capsys):
     report.main([])
     results, readme = ((repository / path).read_text() for path in ("recipes/RESULTS.md", "README.md"))
     reviews, news, posts, *without_runs = results.split("\n# ")
-    without_runs, benchmarks = without_runs[:3], without_runs[3:]
+    without_runs, benchmarks = without_runs[:4], without_runs[4:]
     assert all("No runs yet." in part for part in without_runs)
     assert "| a | recurrent |" in reviews and "|" not in news and "|" not in posts
     assert all("|---|" in part for part in benchmarks) and "pytorch-crf / rnnzoo" in benchmarks[-1]
