@@ -83,7 +83,6 @@ def load(
     if there.path is None:
         raise DataError(f"{there.source} is no file and no folder here. {_DESCRIBED}")
     tunes = read(there.path)
-    more = [] if unlabelled is None else read(Path(unlabelled), "unlabelled")
     groups = versions(tunes)
     division = Division([tunes[group[0]].book for group in groups], TEST_SEED, validation_fraction)
     numbers: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
@@ -109,15 +108,21 @@ def load(
     if transpositions:
         remarks.append(f"Of those to train on there are {len(splits['train']) - written} copies in other keys.")
     others = None
-    if more:
-        held_out = [tunes[number] for split in ("validation", "test") for number in numbers[split]]
-        texts = [tune.text for tune in without_versions(more, held_out)]
-        remarks.append(
-            f"{len(texts)} further tunes to train on, of {Path(unlabelled).name}; left out are "
-            f"{len(more) - len(texts)} that are versions of tunes of validation or test."
-        )
-        others = Dataset.from_dict({"text": texts}, features=_FEATURES)
+    if unlabelled is not None:
+        others, remark = further(Path(unlabelled), [tunes[n] for n in numbers["validation"] + numbers["test"]])
+        remarks.append(remark)
     return Corpus(there.name, there.source + IN_SOURCE, [], DatasetDict(splits), remarks=remarks, unlabelled=others)
+
+
+def further(path: Path, held_out: list[Tune]) -> tuple[Dataset, str]:
+    """Further tunes to train on, without versions of those that are held out, and a remark about them."""
+    found = read(path, "unlabelled")
+    kept = [tune.text for tune in without_versions(found, held_out)]
+    remark = (
+        f"{len(kept)} further tunes to train on, of {path.name}; left out are {len(found) - len(kept)} that are "
+        "versions of tunes of validation or test."
+    )
+    return Dataset.from_dict({"text": kept}, features=_FEATURES), remark
 
 
 def in_other_keys(text: str, number: int, rng: random.Random) -> Iterator[str]:
