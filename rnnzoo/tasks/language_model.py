@@ -153,8 +153,13 @@ class LanguageModel(Task):
             self.rows["train"] = TokenStreams(blocks, sizes, options.batch_size, options.chunk_length, start)
 
     def fit(self, model: PreTrainedModel, options: LanguageModelOptions) -> None:
-        """Starts the biases of a new model at the logarithms of the frequencies: the prediction without context."""
+        """Starts the biases of a new model at the logarithms of the frequencies: the prediction without context.
+
+        Where train has words that the vocabulary lacks, the model learns to expect `<unk>`, but is not to write it.
+        """
         if options.model_name_or_path is None:
+            if self.frequencies[self.tokenizer.unk_token_id] > 0:
+                model.generation_config.suppress_tokens = [self.tokenizer.unk_token_id]
             # A token that train does not have, such as padding, is taken to be half as frequent as the rarest one.
             rarest = self.frequencies[self.frequencies > 0].min() / 2
             with torch.no_grad():

@@ -239,6 +239,15 @@ def test_a_classifier_and_a_tagger_start_from_its_words_and_layers(task, data, t
     assert AutoTokenizer.from_pretrained(tmp_path / "run").get_vocab() == AutoTokenizer.from_pretrained(lm).get_vocab()
 
 
+def test_a_word_that_the_vocabulary_lacks_is_expected_but_not_written(data, tmp_path):
+    trained(tmp_path, data, tokenizer={"unit": "word", "vocab_size": 8}, max_train_steps=1)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    start = tokenizer("la", return_tensors="pt")
+    assert model(**start).logits[0, -1].softmax(0)[tokenizer.unk_token_id] > 0.05
+    for ways in ({}, {"do_sample": True, "top_k": 0, "num_return_sequences": 20}, {"num_beams": 3}):
+        assert tokenizer.unk_token_id not in model.generate(**start, max_new_tokens=30, **ways)
+
+
 def test_training_goes_on_from_a_language_model(model_folder, data, tmp_path):
     folder, before = model_folder
     changes = {"model": {}, "tokenizer": {}, "learning_rate": 0.0, "max_train_steps": 1}
