@@ -1,6 +1,6 @@
 """A training step of a language model by the size of its vocabulary: complete, sampled and adaptive softmax.
 
-python -m recipes.benchmark_softmax     takes three minutes; writes recipes/results/softmax.json
+python -m recipes.benchmark_softmax     writes recipes/results/softmax.json
 
 Forward and backward pass of a batch whose words are drawn by Zipf's law, one thread. The adaptive softmax (Grave et
 al. 2017, https://arxiv.org/abs/1609.04309) is torch's, in the place of the output layer.

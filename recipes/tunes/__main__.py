@@ -68,8 +68,8 @@ def corpus_of(folder: Path, *, in_other_keys: bool = False) -> Corpus:
 def write_faultless(texts: list[str], unfinished: list[int], file: Path) -> int:
     """Writes the tunes that the parser reads and whose bars add up to a table, and returns their number.
 
-    A model that goes on training on such tunes of its own keeps the rules more often ("rejection sampling
-    fine-tuning", Yuan et al. 2023, https://arxiv.org/abs/2308.01825).
+    They are for "rejection sampling fine-tuning" (Yuan et al. 2023, https://arxiv.org/abs/2308.01825): a model is
+    trained further on what it generated and what passed a check.
     """
     found = [
         text
