@@ -70,12 +70,17 @@ def write_faultless(texts: list[str], unfinished: list[int], file: Path) -> int:
 
     They are for "rejection sampling fine-tuning" (Yuan et al. 2023, https://arxiv.org/abs/2308.01825): a model is
     trained further on what it generated and what passed a check.
+
+    Raises:
+        RecipeError: there are none.
     """
     found = [
         text
         for number, (text, wrong) in enumerate(zip(texts, all_faults(texts), strict=True))
         if not wrong and number not in unfinished
     ]
+    if not found:
+        raise RecipeError(f"None of the {len(texts)} tunes is without a fault: sample more, or train for longer.")
     books = [text.partition("\n")[0] for text in found]
     file.parent.mkdir(parents=True, exist_ok=True)
     pyarrow.parquet.write_table(pyarrow.table({"book": books, "text": list(map(as_abc, found))}), file)

@@ -197,6 +197,9 @@ def test_a_model_goes_on_training_on_tunes_without_a_fault(model, tmp_path):
     right, short = (text(f"{music}|{music}|{music}|", "6/8", "1/8") for music in ("EFG ABd", "EFG AB"))
     file = tmp_path / "own" / "tunes.parquet"
     other = right.replace("EFG", "CDB")
+    with pytest.raises(RecipeError, match="None of the 1 tunes is without a fault"):
+        write_faultless([short], [], file)
+    assert not file.exists()
     assert write_faultless([right, short, other, right.replace("d", "$")], [2], file) == 1
     assert [tune.text for tune in tunes.read(file)] == [right]
     folder, before = model
