@@ -226,6 +226,7 @@ class FusedDirection(RecurrentDirection):
             and not traced
             and x.device.type == "cpu"
             and rows.padding is not None
+            and x.shape[1] > 1  # in generate() the mask of every further token is given, too
             and len(x) >= WORTH_HALVING
         ):
             y, *final = run_halves(self.cell.fused, x, state, parameters, rows.lengths[:, 0])

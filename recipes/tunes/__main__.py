@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 import rnnzoo  # noqa: F401  registers the families
 from recipes.music import TASK
 from recipes.tunes.files import missing, write
-from recipes.tunes.measure import all_faults, measured
+from recipes.tunes.measure import faultless, measured, of_each
 from recipes.zoo import results
 from rnnzoo.data.abc_notation import as_abc, as_text, prompt
 from rnnzoo.data.corpus import Corpus
@@ -76,8 +76,8 @@ def write_faultless(texts: list[str], unfinished: list[int], file: Path) -> int:
     """
     found = [
         text
-        for number, (text, wrong) in enumerate(zip(texts, all_faults(texts), strict=True))
-        if not wrong and number not in unfinished
+        for number, (text, right) in enumerate(zip(texts, of_each(faultless, texts), strict=True))
+        if right and number not in unfinished
     ]
     if not found:
         raise RecipeError(f"None of the {len(texts)} tunes is without a fault: sample more, or train for longer.")

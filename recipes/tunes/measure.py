@@ -1,7 +1,7 @@
 """What a set of tunes is like: the share that a parser reads and whose bars add up, and how much of them is copied."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from statistics import mean, median, quantiles
@@ -29,10 +29,18 @@ def faults(text: str) -> dict[str, str]:
     return {"bars": f"{len(wrong)} do not add up, the first of them is number {wrong[0]} as played"} if wrong else {}
 
 
-def all_faults(texts: list[str]) -> list[dict[str, str]]:
-    """What is wrong with each of the tunes; by several processes, since music21 takes its time."""
+def faultless(text: str) -> bool:
+    """Whether `faults` finds none; what is found quickly is looked for first."""
+    try:
+        return not wrong_bars(text) and not faults(text)
+    except ValueError:
+        return False
+
+
+def of_each(check: Callable[[str], Any], texts: list[str]) -> list[Any]:
+    """What `check`, `faults` or `faultless`, says of each; by several processes, since music21 takes its time."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        return list(pool.map(faults, texts, chunksize=max(1, min(50, len(texts) // 8))))
+        return list(pool.map(check, texts, chunksize=max(1, min(50, len(texts) // 8))))
 
 
 def measured(texts: list[str], train: list[str], unfinished: Collection[int] = ()) -> dict[str, Any]:
@@ -41,7 +49,7 @@ def measured(texts: list[str], train: list[str], unfinished: Collection[int] = (
     Args:
         unfinished: numbers of tunes without an end, which are wrong whatever they hold.
     """
-    found, longest = all_faults(texts), longest_shared(map(melody, train))
+    found, longest = of_each(faults, texts), longest_shared(map(melody, train))
     for number in unfinished:
         found[number]["end"] = "it is not finished"
     shared = [longest(melody(text)) for text in texts]

@@ -129,8 +129,11 @@ def training_data(results: dict[str, Any], about: str) -> str:
     )
     if dataset.get("validation"):
         held_out = f" Validation is the recorded split {dataset['validation']} of the data's own training split."
-    if dataset.get("unlabelled"):
-        held_out += f" Unlabelled texts: {dataset['unlabelled']:,}."
+    if further := dataset.get("unlabelled"):
+        kind = "Unlabelled texts"
+        if results["kind"] == "text-generation":  # no text has a label
+            kind = f"Further {Description.of(results).unit}s to train on"
+        held_out += f" {kind}: {further:,}."
     return f"{about}\n\n" * bool(about) + f"Source: {dataset['source']}. Examples: {splits}.{held_out}"
 
 

@@ -82,6 +82,8 @@ def test_a_result_is_a_complete_run_on_the_complete_data_set():
             splits = splits | {"train": found.rows - held_out - left_out, "validation": held_out}
         if number := result["config"].get("train_examples"):
             splits = splits | {"train": number}
+        if keys := result["config"].get("transpositions"):
+            splits = splits | {"train": (1 + keys) * splits["train"]}
         assert dataset["splits"] == splits, path
         assert len(result["git_commit"]) == 40, f"{path}: the code that ran was not committed"
         assert not result["config"]["output_dir"].startswith("/")

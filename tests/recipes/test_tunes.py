@@ -15,7 +15,7 @@ from recipes.tunes.playing import played
 from rnnzoo.data import tunes
 from rnnzoo.data.abc_notation import as_abc, as_text
 from rnnzoo.data.errors import RecipeError
-from rnnzoo.training.card import card
+from rnnzoo.training.card import card, training_data
 from tests.support.recipes import run
 from tests.support.tunes import write_tunes
 
@@ -216,6 +216,7 @@ def test_a_model_goes_on_training_on_tunes_without_a_fault(model, tmp_path):
         num_threads=1,
     )
     assert results["dataset"]["unlabelled"] == 1 and results["dataset"]["splits"] == before["dataset"]["splits"]
+    assert training_data(results, "").endswith(" Further tunes to train on: 1.")
 
 
 @pytest.mark.parametrize(
