@@ -30,7 +30,7 @@ def generation(result: dict) -> str:
     positions = ", ".join(f"{position:,}" for position in result["positions"])
     return markdown(heading, rows) + (
         f"\nLast / first, and MB more: at the last of the positions {positions} that was reached, beside the first. "
-        f"What has no state was stopped after {result['seconds']:g} seconds. Of the families: {sizes}.\n"
+        f"All but what carries its state was stopped after {result['seconds']:g} seconds. Of the families: {sizes}.\n"
         f"Hardware: {result['device']}, {result['num_threads']} thread.\n\n"
         "![milliseconds and memory of a token against its position](pictures/generation.png)\n"
     )

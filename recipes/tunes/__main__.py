@@ -3,7 +3,7 @@
 python -m recipes.tunes MODEL --number 3 --book jigs --metre 6/8 --key G     with this label, to runs/tunes
 python -m recipes.tunes MODEL --number 200 --measure    with labels drawn from the training tunes; what is found goes
                                                         to the results.json of the folder MODEL
-python -m recipes.tunes MODEL --number 2000 --faultless own.parquet     those whose bars add up, to train on
+python -m recipes.tunes MODEL --number 2000 --faultless own.parquet     without a fault, to train on
 
 A tune is a file .abc, and with the packages of rnnzoo[music] a .mid and a score, .svg, too, but for tunes to measure.
 """
@@ -23,7 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 import rnnzoo  # noqa: F401  registers the families
 from recipes.music import TASK
 from recipes.tunes.files import missing, write
-from recipes.tunes.measure import faultless, measured, of_each
+from recipes.tunes.measure import measured
+from recipes.tunes.repairing import ATTEMPTS, repaired
 from recipes.zoo import results
 from rnnzoo.data.abc_notation import as_abc, as_text, prompt
 from rnnzoo.data.corpus import Corpus
@@ -65,8 +66,8 @@ def corpus_of(folder: Path, *, in_other_keys: bool = False) -> Corpus:
     return TASK.load(config["dataset"], seed=config["seed"], validation_fraction=config["validation_fraction"], **more)
 
 
-def write_faultless(texts: list[str], unfinished: list[int], file: Path) -> int:
-    """Writes the tunes that the parser reads and whose bars add up to a table, and returns their number.
+def write_faultless(texts: list[str], file: Path) -> None:
+    """Writes tunes without a fault to a table.
 
     They are for "rejection sampling fine-tuning" (Yuan et al. 2023, https://arxiv.org/abs/2308.01825): a model is
     trained further on what it generated and what passed a check.
@@ -74,17 +75,11 @@ def write_faultless(texts: list[str], unfinished: list[int], file: Path) -> int:
     Raises:
         RecipeError: there are none.
     """
-    found = [
-        text
-        for number, (text, right) in enumerate(zip(texts, of_each(faultless, texts), strict=True))
-        if right and number not in unfinished
-    ]
-    if not found:
-        raise RecipeError(f"None of the {len(texts)} tunes is without a fault: sample more, or train for longer.")
-    books = [text.partition("\n")[0] for text in found]
+    if not texts:
+        raise RecipeError("None of the tunes is without a fault: sample more, or train for longer.")
+    books = [text.partition("\n")[0] for text in texts]
     file.parent.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.table({"book": books, "text": list(map(as_abc, found))}), file)
-    return len(found)
+    pyarrow.parquet.write_table(pyarrow.table({"book": books, "text": list(map(as_abc, texts))}), file)
 
 
 def measure(texts: list[str], unfinished: list[int], corpus: Corpus, seed: int) -> dict[str, Any]:
@@ -131,7 +126,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--faultless",
         type=Path,
-        help="write only the tunes whose bars add up, to this .parquet file, to train on: recipes.music --unlabelled",
+        help="write tunes without a fault to this .parquet file, to train on (recipes.music --unlabelled); a tune "
+        "with a fault is written again from the bars before it on, a few times, and then left out",
     )
     options = parser.parse_args(arguments)
     label, file = (options.book, options.metre, options.key), Path(options.model, "results.json")
@@ -163,11 +159,13 @@ def main(arguments: list[str]) -> None:
         corpus = corpus_of(Path(options.model), in_other_keys=bool(options.faultless))
         drawn = random.Random(options.seed).choices(corpus.splits["train"]["text"][:], k=options.number)
         prompts = list(map(prompt, drawn))
-    texts, unfinished = sample(options.model, prompts, options.seed)
     if options.faultless:
-        number = write_faultless(texts, unfinished, options.faultless)
-        print(f"{number} of {len(texts)} tunes written to {options.faultless}")
+        seed = options.seed * ATTEMPTS
+        found = repaired(lambda begun, attempt: sample(options.model, begun, seed + attempt), prompts)
+        write_faultless(found, options.faultless)
+        print(f"{len(found)} of {len(prompts)} tunes written to {options.faultless}")
         return
+    texts, unfinished = sample(options.model, prompts, options.seed)
     options.output_dir.mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(texts, start=1):
         write(text, options.output_dir / f"{number:03d}.abc", number, draw=not options.measure)

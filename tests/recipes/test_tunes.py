@@ -8,7 +8,7 @@ import pytest
 
 from recipes.music import TASK
 from recipes.tunes import __main__ as command
-from recipes.tunes import files
+from recipes.tunes import files, repairing
 from recipes.tunes.__main__ import main, write_faultless
 from recipes.tunes.copying import longest_shared
 from recipes.tunes.playing import played
@@ -193,14 +193,42 @@ def test_what_is_measured_goes_to_results_json_and_from_there_to_the_card(model,
 
 
 @needs_music21
-def test_a_model_goes_on_training_on_tunes_without_a_fault(model, tmp_path):
+@pytest.mark.parametrize(
+    "music, further_back, kept",
+    [
+        ("EFG ABd|EFG|EFG ABd|", 0, "EFG ABd|"),  # the second bar is too short
+        ("EFG ABd|EFG ABd|EFG ABd e|", 0, "EFG ABd|"),  # the last is too long, or follows one that is wrong
+        ("EFG ABd|EFG ABd|EFG ABd e|", 1, ""),
+        ("EFG ABd e|EFG ABd|", 0, ""),
+        ("d|EFG ABd|EFG AB:|d|EFG ABd|EFG:|EFG ABd|", 0, "d|EFG ABd|EFG AB:|d|"),  # the upbeat and the last bar
+        ("EFG ABd|EFG A$d|", 0, ""),  # its bars add up
+    ],
+)
+def test_a_tune_is_right_up_to_the_bars_before_a_wrong_one(music, further_back, kept):
+    tune = text(music, "6/8", "1/8")
+    assert repairing.right_beginning(tune, further_back) == text(kept, "6/8", "1/8")
+
+
+@needs_music21
+def test_a_model_goes_on_training_on_tunes_without_a_fault(model, tmp_path, monkeypatch):
     right, short = (text(f"{music}|{music}|{music}|", "6/8", "1/8") for music in ("EFG ABd", "EFG AB"))
     file = tmp_path / "own" / "tunes.parquet"
     other = right.replace("EFG", "CDB")
-    with pytest.raises(RecipeError, match="None of the 1 tunes is without a fault"):
-        write_faultless([short], [], file)
+    with pytest.raises(RecipeError, match="None of the tunes is without a fault"):
+        write_faultless([], file)
     assert not file.exists()
-    assert write_faultless([right, short, other, right.replace("d", "$")], [2], file) == 1
+    attempts = []
+
+    wrong = [short, right.replace("d", "$"), other]  # the last one has no end
+
+    def write(beginnings, attempt):
+        attempts.append(beginnings)
+        return (wrong, [2]) if attempt == 0 else ([right] * 3, [1])
+
+    monkeypatch.setattr(repairing, "ATTEMPTS", 2)
+    assert repairing.repaired(write, ["label"] * 3) == [right] * 2
+    assert attempts == [["label"] * 3, list(map(repairing.right_beginning, wrong))]
+    write_faultless([right], file)
     assert [tune.text for tune in tunes.read(file)] == [right]
     folder, before = model
     results = run(
